@@ -1,0 +1,166 @@
+"""The parameters that every notebook has, checked before any work starts.
+
+``automatic`` values depend on the model: the miniature has its own tasks and a shorter protocol.
+"""
+
+from __future__ import annotations
+
+import os
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from tangent_lib import miniature
+from tangent_lib.data import check_data
+from tangent_lib.errors import InputError, unknown
+from tangent_lib.finetune import Precision, Protocol
+from tangent_lib.manifests import ROOT, task_names
+from tangent_lib.models import check_model
+
+PAPER_TASKS = ("Cars", "DTD", "EuroSAT", "GTSRB", "MNIST", "RESISC45", "SUN397", "SVHN")
+MINIATURE_TASKS = ("Vehicles", "Textures", "LandCover", "Signs", "Digits", "Aerial", "Scenes", "ClutteredDigits")
+MINIATURE_PROTOCOL = {"steps": 150, "batch_size": 64, "learning_rate": 3e-4}
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+class Parameters(BaseModel):
+    """Checked parameters; make them with ``read_parameters`` or ``check_parameters``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    model: str
+    pretrained: str
+    tasks: tuple[str, ...]
+    control: str
+    seeds: tuple[int, ...]
+    protocol: Protocol
+    device: str
+    store: Path
+    data_root: Path
+
+
+NAMES = ("model", "pretrained", "tasks", "control", "seeds", "steps", "batch_size", "learning_rate", "device", "precision",
+         "store", "data_root")
+
+
+def read_parameters(namespace: Mapping[str, object]) -> Parameters:
+    """The parameters of a notebook, out of its ``globals()``; to be called in the cell after the parameters cell.
+
+    papermill adds what is given with ``-p`` as a variable and only warns where the notebook has no such parameter; here
+    such a name is refused.
+
+    Raises:
+        InputError: for an unknown name or a value that cannot be used.
+
+    Example:
+        >>> read_parameters({"taks": "Signs"})
+        Traceback (most recent call last):
+        tangent_lib.errors.InputError: unknown parameter 'taks': did you mean 'tasks'? Allowed: model, pretrained, ...
+    """
+    given = {name: value for name, value in namespace.items() if _is_parameter(name, value)}
+    for name in given:
+        if name not in NAMES:
+            raise unknown("parameter", name, NAMES)
+    return check_parameters(**given)
+
+
+def _is_parameter(name: str, value: object) -> bool:
+    """Not what Python or IPython put there themselves."""
+    if name.startswith("_") or name in {"In", "Out", "exit", "quit", "open", "get_ipython"}:
+        return False
+    return not isinstance(value, (types.ModuleType, type)) and not callable(value)
+
+
+def check_parameters(
+    model: str = "ViT-Mini-8", pretrained: str = "auto", tasks: object = "auto", control: str = "auto",
+    seeds: object = 0, steps: object = "auto", batch_size: object = "auto", learning_rate: object = "auto",
+    device: str = "auto", precision: str = "fp32", store: str = "auto", data_root: str = "auto",
+) -> Parameters:
+    """Resolve and check parameters as papermill passes them: numbers or words, lists as comma-separated words.
+
+    Raises:
+        InputError: naming the value, the allowed ones and the way out.
+
+    Example:
+        >>> parameters = check_parameters(tasks="Signs,Digits", steps=10)
+        >>> parameters.tasks, parameters.protocol.steps, parameters.protocol.batch_size
+        (('Signs', 'Digits'), 10, 64)
+    """
+    pretrained = check_model(model, str(pretrained))
+    small = model in miniature.NAMES
+    names = words(tasks) if tasks != "auto" else (MINIATURE_TASKS if small else PAPER_TASKS)
+    control = control if control != "auto" else ("Objects" if small else "ImageNet")
+    _check_tasks(names, control)
+    if precision not in get_args(Precision):
+        raise unknown("precision", precision, get_args(Precision))
+    given = {"steps": _number("steps", steps, int, 1), "batch_size": _number("batch_size", batch_size, int, 1),
+             "learning_rate": _number("learning_rate", learning_rate, float, 0)}
+    automatic = MINIATURE_PROTOCOL if small else {}
+    protocol = Protocol(**{**automatic, **{k: v for k, v in given.items() if v is not None}}, precision=precision)
+    parameters = Parameters(
+        model=model, pretrained=pretrained, tasks=names, control=control, protocol=protocol, device=_device(device),
+        seeds=tuple(_number("seeds", seed, int, 0) for seed in words(seeds)),
+        store=_path(store, os.environ.get("TANGENT_STORE", "runs/store")), data_root=_path(data_root, "data"),
+    )
+    for name in (*names, control):
+        check_data(name, parameters.data_root)
+    return parameters
+
+
+def words(value: object) -> tuple[str, ...]:
+    """A list given as a list, a single value, or comma-separated words with or without brackets and quotes.
+
+    Example:
+        >>> words("Signs, Digits"), words('["Signs","Digits"]'), words(3), words(["a"])
+        (('Signs', 'Digits'), ('Signs', 'Digits'), ('3',), ('a',))
+    """
+    if isinstance(value, (list, tuple)):
+        return tuple(str(item) for item in value)
+    text = str(value).strip().removeprefix("[").removesuffix("]")
+    return tuple(word.strip(" '\"") for word in text.split(",") if word.strip(" '\""))
+
+
+def _check_tasks(names: tuple[str, ...], control: str) -> None:
+    if not names:
+        raise InputError(f"no tasks given: name at least one of {', '.join(task_names())}")
+    for name in names:
+        if name not in task_names():
+            raise unknown("task", name, task_names())
+    if control not in task_names():
+        raise unknown("control", control, task_names(control=True))
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or control in names:
+        raise InputError(f"tasks must differ from each other and from the control {control}: got {', '.join(names)}")
+
+
+def _number(name: str, value: object, kind: type, low: float) -> float | None:
+    if value == "auto":
+        return None
+    try:
+        number = kind(str(value))
+    except ValueError:
+        raise InputError(f"{name} '{value}' is not a number: give one from {low} up, or auto") from None
+    if number < low or (kind is float and not 0 < number < float("inf")):
+        raise InputError(f"{name} {value} is out of range: it must be {'above' if kind is float else 'at least'} {low}")
+    return number
+
+
+def _device(device: str) -> str:
+    if device not in DEVICES:
+        raise unknown("device", device, DEVICES)
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return "cuda" if there["cuda"] else "cpu"
+    if not there[device]:
+        raise InputError(f"device '{device}' is not available here: take one of "
+                         f"{', '.join(name for name in there if there[name])}, or auto")
+    return device
+
+
+def _path(value: str, automatic: str) -> Path:
+    """Relative paths start at the repository, since notebooks run from several folders."""
+    return ROOT / (automatic if value == "auto" else str(value))

@@ -1,0 +1,159 @@
+"""The store: results by configuration, computed once, never half-written.
+
+An entry is asked for by its kind and configuration. What is there and intact is returned; anything else is computed and
+written. It consists of ``<key>.safetensors`` (if it has tensors) and ``<key>.json``, a record of the configuration, values
+and provenance. Both are written to temporary files and renamed, the record last, so an entry exists once its record does.
+A lock file per entry keeps two processes from computing the same thing; the system frees the lock of a killed process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from tangent_lib.errors import InputError
+from tangent_lib.provenance import provenance
+
+VERSION = 1  # raise it when a change of code changes results: the store then computes them anew
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the store returns: tensors by name, JSON values by name, and the whole record."""
+
+    tensors: dict[str, Tensor]
+    values: dict
+    record: dict = field(repr=False)
+
+
+class Store:
+    """A folder of entries; see the module's description.
+
+    Raises:
+        InputError: if the folder cannot be written.
+
+    Example:
+        >>> store = Store(tempfile.mkdtemp())
+        >>> store.fetch("sum", {"a": 1, "b": 2}, lambda: ({}, {"sum": 1 + 2})).values
+        {'sum': 3}
+        >>> store.fetch("sum", {"b": 2, "a": 1}, lambda: 1 / 0).values        # found, not computed
+        {'sum': 3}
+    """
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise InputError(f"the store '{root}' cannot be written ({error.strerror}): name another folder with "
+                             "-p store, or make this one writable") from error
+
+    def fetch(self, kind: str, config: dict, compute: Callable[[], tuple[dict[str, Tensor], dict]]) -> Entry:
+        """The entry of this kind and configuration, computed if it is not there.
+
+        Args:
+            kind: a word such as ``finetuned``; a subfolder.
+            config: JSON values that determine the result entirely; the order of keys does not matter.
+            compute: returns tensors and JSON values; called at most once.
+        """
+        found = self.find(kind, config)
+        if found is None:
+            base = self._base(kind, config)
+            base.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{base}.lock"):
+                found = self.find(kind, config, set_aside=True)
+                if found is None:
+                    start = time.perf_counter()
+                    tensors, values = compute()
+                    found = self._write(kind, config, tensors, values, time.perf_counter() - start)
+        return found
+
+    def find(self, kind: str, config: dict, set_aside: bool = False) -> Entry | None:
+        """The entry if it is there and intact. A damaged one is as good as none.
+
+        With ``set_aside``, which the holder of the entry's lock gives, it is moved to ``damaged/``, with a warning.
+        """
+        base = self._base(kind, config)
+        record_path, tensor_path = base.with_suffix(".json"), base.with_suffix(".safetensors")
+        try:
+            text = record_path.read_text()
+        except FileNotFoundError:
+            return None
+        try:
+            record = json.loads(text)
+            if record["digest"] != _digest({k: v for k, v in record.items() if k != "digest"}):
+                raise ValueError("the record was altered")
+            if record["config"] != json.loads(_canonical(config)):
+                raise ValueError("the record is that of another configuration")
+            tensors = {}
+            if record["sha256"]:
+                data = tensor_path.read_bytes()
+                if hashlib.sha256(data).hexdigest() != record["sha256"]:
+                    raise ValueError("the tensors do not have the recorded checksum")
+                tensors = load(data)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            if set_aside:
+                self._set_aside(base, error)
+            return None
+        return Entry(tensors, record["values"], record)
+
+    def _base(self, kind: str, config: dict) -> Path:
+        return self.root / kind / _digest({"version": VERSION, "kind": kind, "config": config})[:20]
+
+    def _write(self, kind: str, config: dict, tensors: dict[str, Tensor], values: dict, seconds: float) -> Entry:
+        base = self._base(kind, config)
+        data = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}) if tensors else b""
+        if data:
+            _replace(base.with_suffix(".safetensors"), data)
+        record = {"kind": kind, "config": config, "values": values, "seconds": round(seconds, 2),
+                  "sha256": hashlib.sha256(data).hexdigest() if data else None, "provenance": provenance()}
+        record["digest"] = _digest(record)
+        _replace(base.with_suffix(".json"), json.dumps(record, indent=1).encode())
+        return Entry(load(data) if data else {}, json.loads(json.dumps(values)), record)
+
+    def _set_aside(self, base: Path, error: Exception) -> None:
+        folder = self.root / "damaged"
+        folder.mkdir(exist_ok=True)
+        for suffix in (".json", ".safetensors"):
+            try:
+                base.with_suffix(suffix).rename(folder / f"{base.parent.name}-{base.name}-{time.time_ns()}{suffix}")
+            except FileNotFoundError:  # it was the missing half, or another process was first
+                pass
+        warnings.warn(f"a damaged entry of the store was set aside in {folder} and is computed anew: "
+                      f"{base.parent.name}/{base.name} ({error})", stacklevel=4)
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(_canonical(value).encode()).hexdigest()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
