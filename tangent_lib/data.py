@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int, UInt8
+from numpy import ndarray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, random_split
 from torchvision.datasets import ImageFolder
@@ -46,7 +48,7 @@ class ImageArray(Dataset):
 
 @dataclass(frozen=True)
 class Task:
-    """One task: its manifest, class names in label order, a dataset per split, and a fingerprint of the data."""
+    """One task: its manifest, class names in label order, a dataset per split, and a fingerprint of all that."""
 
     manifest: Manifest
     classes: list[str]
@@ -92,21 +94,21 @@ def load_task(name: str, clip: Clip, store: Store | None = None, data_root: str 
     size = size[0] if isinstance(size, tuple) else size
     mean, std = clip.model.visual.image_mean, clip.model.visual.image_std
     splits = {s: ImageArray(tensors[f"{s}_images"], tensors[f"{s}_labels"], mean, std, size) for s in SPLITS}
-    return Task(manifest, list(manifest.classes), splits, _digest(tensors))
+    return Task(manifest, list(manifest.classes), splits, _digest(config, manifest.classes, manifest.templates))
 
 
 def _build(name: str) -> dict[str, Tensor]:
     tensors = {}
     for split, (images, labels) in miniature_tasks.build(name).items():
-        tensors[f"{split}_images"], tensors[f"{split}_labels"] = torch.from_numpy(images), torch.from_numpy(labels).long()
+        tensors[f"{split}_images"], tensors[f"{split}_labels"] = (
+            torch.from_numpy(images),
+            torch.from_numpy(labels).long(),
+        )
     return tensors
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for key in sorted(tensors):
-        digest.update(key.encode() + tensors[key].numpy().tobytes())
-    return digest.hexdigest()[:16]
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def check_data(name: str, data_root: str | Path) -> None:
@@ -130,21 +132,27 @@ def _folder_task(manifest: Manifest, clip: Clip, data_root: Path) -> Task:
     plain = ImageFolder(folder / "train", clip.eval_transform)
     test = ImageFolder(folder / "test", clip.eval_transform)
     if train.classes != test.classes:
-        raise InputError(f"{manifest.name}: train and test have different class folders: "
-                         f"{sorted(set(train.classes) ^ set(test.classes))[:5]}")
+        raise InputError(
+            f"{manifest.name}: train and test have different class folders: "
+            f"{sorted(set(train.classes) ^ set(test.classes))[:5]}"
+        )
     held_out = min(5000, len(train) // 10)
     kept, val = random_split(range(len(train)), [len(train) - held_out, held_out], torch.Generator().manual_seed(0))
     splits = {"train": Subset(train, kept.indices), "val": Subset(plain, val.indices), "test": test}
-    listing = [f"{Path(path).relative_to(folder)} {Path(path).stat().st_size}" for path, _ in train.samples + test.samples]
-    digest = hashlib.sha256("\n".join(listing).encode()).hexdigest()[:16]
-    return Task(manifest, _class_names(manifest, train.classes), splits, digest)
+    listing = [
+        f"{Path(path).relative_to(folder)} {Path(path).stat().st_size}" for path, _ in train.samples + test.samples
+    ]
+    classes = _class_names(manifest, train.classes)
+    return Task(manifest, classes, splits, _digest(listing, classes, manifest.templates))
 
 
 def _class_names(manifest: Manifest, folders: list[str]) -> list[str]:
     if manifest.classes is None:
         return [folder.replace("_", " ") for folder in folders]
     if len(manifest.classes) != len(folders):
-        raise InputError(f"{manifest.name}: {len(folders)} class folders, but the manifest names {len(manifest.classes)}")
+        raise InputError(
+            f"{manifest.name}: {len(folders)} class folders, but the manifest names {len(manifest.classes)}"
+        )
     if isinstance(manifest.classes, list):
         return manifest.classes
     strange = sorted(set(folders) - set(manifest.classes))
@@ -153,7 +161,9 @@ def _class_names(manifest: Manifest, folders: list[str]) -> list[str]:
     return [manifest.classes[folder] for folder in folders]
 
 
-def batches(dataset: Dataset, batch_size: int, device: torch.device, generator: torch.Generator | None = None) -> Iterator[Batch]:
+def batches(
+    dataset: Dataset, batch_size: int, device: torch.device, generator: torch.Generator | None = None
+) -> Iterator[Batch]:
     """One pass over a dataset on the device; shuffled, last incomplete batch dropped, where a generator is given."""
     in_memory = isinstance(dataset, ImageArray)
     loader = DataLoader(
@@ -171,3 +181,14 @@ def batches(dataset: Dataset, batch_size: int, device: torch.device, generator: 
 
 def _as_is(batch: Batch) -> Batch:
     return batch
+
+
+def sample(task: Task, split: str, count: int) -> tuple[UInt8[ndarray, "count 3 height width"], list[str]]:
+    """A few images, spread over a split, as a person would look at them, with their class names."""
+    data = task.split(split)
+    indices = torch.linspace(0, len(data) - 1, count).long().tolist()
+    pairs = [data[i] for i in indices]
+    x = torch.stack([image for image, _ in pairs])
+    low, high = x.amin(dim=(1, 2, 3), keepdim=True), x.amax(dim=(1, 2, 3), keepdim=True)
+    images = ((x - low) / (high - low).clamp_min(1e-6) * 255).to(torch.uint8)
+    return images.numpy(), [task.classes[int(label)] for _, label in pairs]

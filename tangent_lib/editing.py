@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-
-import numpy as np
 
 from tangent_lib.errors import InputError
 

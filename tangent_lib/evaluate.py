@@ -1,11 +1,11 @@
-"""Accuracy of one set of weights, and of all weights along a line theta_0 + alpha tau."""
+"""Predictions and accuracy of edited weights theta_0 + sum_t alpha_t tau_t, one setting or many at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -15,11 +15,79 @@ from tangent_lib.models import classify
 from tangent_lib.task_vectors import Params, apply
 
 EVAL_BATCH = 250
+Settings = Sequence[Sequence[float]]  # for each setting, one alpha per task vector
+
+
+@torch.no_grad()
+def predict(
+    f: Function,
+    theta_0: Params,
+    taus: Sequence[Params],
+    settings: Settings,
+    head: Float[Tensor, "classes dim"],
+    data: Dataset,
+    linearized: bool,
+) -> tuple[Int[Tensor, "settings n"], Int[Tensor, " n"]]:
+    """The class predicted for every image at every setting of the alphas, by f or by its linearisation f_lin.
+
+    f_lin is affine in the alphas, f_lin(x; theta_0 + sum_t alpha_t tau_t) = f(x; theta_0) + sum_t alpha_t J(x) tau_t
+    (equation 3), so its tangents are computed once and serve all settings. f takes one forward pass a setting.
+
+    Returns:
+        the predictions and the labels.
+
+    Example:
+        >>> from tangent_lib.data import ImageArray
+        >>> data = ImageArray(torch.zeros(2, 3, 2, 2, dtype=torch.uint8), torch.tensor([0, 1]), (0.,) * 3, (1.,) * 3, 2)
+        >>> f = lambda params, x: params["w"].expand(len(x), 2)
+        >>> theta_0, tau = {"w": torch.tensor([1.0, 0.0])}, {"w": torch.tensor([0.0, 2.0])}
+        >>> predict(f, theta_0, [tau], [[0.0], [1.0]], torch.eye(2), data, linearized=True)
+        (tensor([[0, 0],
+                [1, 1]]), tensor([0, 1]))
+    """
+    predictions, labels = [], []
+    for x, y in batches(data, EVAL_BATCH, head.device):
+        features = _tangent_features if linearized else _features
+        predictions.append(torch.stack([classify(z, head).argmax(-1) for z in features(f, theta_0, taus, settings, x)]))
+        labels.append(y)
+    return torch.cat(predictions, dim=1), torch.cat(labels)
+
+
+def _features(f: Function, theta_0: Params, taus: Sequence[Params], settings: Settings, x: Tensor):
+    for alphas in settings:
+        theta = theta_0
+        for alpha, tau in zip(alphas, taus, strict=True):
+            theta = apply(theta, tau, alpha)
+        yield f(theta, x)
+
+
+def _tangent_features(f: Function, theta_0: Params, taus: Sequence[Params], settings: Settings, x: Tensor):
+    pairs = [value_and_tangent(f, theta_0, tau, x) for tau in taus]
+    for alphas in settings:
+        yield pairs[0][0] + sum(alpha * tangent for alpha, (_, tangent) in zip(alphas, pairs, strict=True))
+
+
+def accuracies_along(
+    f: Function,
+    theta_0: Params,
+    tau: Params,
+    alphas: Sequence[float],
+    head: Float[Tensor, "classes dim"],
+    data: Dataset,
+    linearized: bool,
+) -> list[float]:
+    """The share of images classified rightly at theta_0 + alpha tau, for every alpha.
+
+    Returns:
+        one number in [0, 1] per alpha.
+    """
+    predictions, labels = predict(f, theta_0, [tau], [[alpha] for alpha in alphas], head, data, linearized)
+    return (predictions == labels).double().mean(dim=1).tolist()
 
 
 @torch.no_grad()
 def accuracy(f: Function, params: Params, head: Float[Tensor, "classes dim"], data: Dataset) -> float:
-    """The share of images that the model f(.; params) with this head classifies rightly, in [0, 1].
+    """The share of images that the model f(.; params) classifies rightly, in [0, 1].
 
     Example:
         >>> from tangent_lib.data import ImageArray
@@ -27,30 +95,5 @@ def accuracy(f: Function, params: Params, head: Float[Tensor, "classes dim"], da
         >>> accuracy(lambda params, x: params["w"].expand(len(x), 2), {"w": torch.tensor([1.0, 0.0])}, torch.eye(2), data)
         0.75
     """
-    right = 0
-    for x, y in batches(data, EVAL_BATCH, head.device):
-        right += (classify(f(params, x), head).argmax(-1) == y).sum().item()
-    return right / len(data)
-
-
-@torch.no_grad()
-def accuracies_along(
-    f: Function, theta_0: Params, tau: Params, alphas: Sequence[float], head: Float[Tensor, "classes dim"],
-    data: Dataset, linearized: bool,
-) -> list[float]:
-    """The accuracy at theta_0 + alpha tau for every alpha, of f, or of its linearisation f_lin.
-
-    f_lin is affine in alpha, f_lin(x; theta_0 + alpha tau) = f(x; theta_0) + alpha J(x) tau (equation 3), so one pass over
-    the data serves all alphas. For f there is one pass an alpha.
-
-    Returns:
-        one number in [0, 1] per alpha.
-    """
-    if not linearized:
-        return [accuracy(f, apply(theta_0, tau, alpha), head, data) for alpha in alphas]
-    right = torch.zeros(len(alphas), dtype=torch.long, device=head.device)
-    steps = torch.tensor(alphas, device=head.device).view(-1, 1, 1)
-    for x, y in batches(data, EVAL_BATCH, head.device):
-        value, tangent = value_and_tangent(f, theta_0, tau, x)
-        right += (classify(value + steps * tangent, head).argmax(-1) == y).sum(dim=-1)
-    return (right / len(data)).tolist()
+    predictions, labels = predict(f, params, [], [[]], head, data, linearized=False)
+    return (predictions[0] == labels).double().mean().item()

@@ -52,8 +52,14 @@ class Protocol(BaseModel):
 
 
 def finetune(
-    f: Function, theta_0: Params, head: Float[Tensor, "classes dim"], data: Dataset, protocol: Protocol,
-    linearized: bool, seed: int, progress: str = "",
+    f: Function,
+    theta_0: Params,
+    head: Float[Tensor, "classes dim"],
+    data: Dataset,
+    protocol: Protocol,
+    linearized: bool,
+    seed: int,
+    progress: str = "",
 ) -> Params:
     """Fine-tune the image tower f, or its linearisation f_lin, with the head frozen.
 
@@ -105,5 +111,7 @@ def _endless(data: Dataset, batch_size: int, device: torch.device, order: torch.
 
 def _check_finite(loss: Tensor, step: int, protocol: Protocol) -> None:
     if not torch.isfinite(loss):
-        raise FloatingPointError(f"the loss is {loss.item()} at step {step}: lower the learning rate of "
-                                 f"{protocol.learning_rate} with -p learning_rate, or use -p precision fp32")
+        raise FloatingPointError(
+            f"the loss is {loss.item()} at step {step}: lower the learning rate of "
+            f"{protocol.learning_rate} with -p learning_rate, or use -p precision fp32"
+        )

@@ -32,7 +32,8 @@ class Manifest(BaseModel):
     licence: str
     folder: str | None = None
     classes: dict[str, str] | list[str] | None = Field(
-        None, description="names in CLIP's wording, in label order; or a map from class folder to name")
+        None, description="names in CLIP's wording, in label order; or a map from class folder to name"
+    )
     templates: list[str] = Field(min_length=1)
 
 
@@ -65,7 +66,9 @@ def task_names(kind: str | None = None, control: bool | None = None) -> tuple[st
         ('Objects',)
     """
     if not FOLDER.is_dir():
-        raise InputError(f"no manifests at {FOLDER}: tangent_lib works from a checkout; install it with pip install -e .")
+        raise InputError(
+            f"no manifests at {FOLDER}: tangent_lib works from a checkout; install it with pip install -e ."
+        )
     names = sorted(path.stem for path in FOLDER.glob("*.yaml"))
     if kind is not None:
         names = [name for name in names if load_manifest(name).kind == kind]

@@ -77,8 +77,12 @@ def check_model(name: str, pretrained: str) -> str:
         'openai'
     """
     if name not in open_clip.list_models():
-        raise unknown("model", name, [*miniature.NAMES, "ViT-B-32", "ViT-B-16", "ViT-L-14"],
-                      "Any other name that open_clip.list_models() gives works too.")
+        raise unknown(
+            "model",
+            name,
+            [*miniature.NAMES, "ViT-B-32", "ViT-B-16", "ViT-L-14"],
+            "Any other name that open_clip.list_models() gives works too.",
+        )
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained == "auto":
         pretrained = miniature.TAG if name in miniature.NAMES else "openai"
@@ -86,8 +90,10 @@ def check_model(name: str, pretrained: str) -> str:
         return pretrained
     path = Path(pretrained)
     if path.suffix in {".pt", ".pth", ".bin", ".pkl"}:
-        raise InputError(f"pretrained '{pretrained}' looks like a pickle, which can run code when it is read. "
-                         "Convert it to .safetensors with safetensors.torch.save_file, where you trust it.")
+        raise InputError(
+            f"pretrained '{pretrained}' looks like a pickle, which can run code when it is read. "
+            "Convert it to .safetensors with safetensors.torch.save_file, where you trust it."
+        )
     if path.suffix == ".safetensors":
         if not path.is_file():
             raise InputError(f"pretrained '{pretrained}': there is no such file")
@@ -131,8 +137,17 @@ def load_clip(name: str = "ViT-Mini-8", pretrained: str = "auto", device: str | 
         model.load_state_dict(read_weights(Path(pretrained), model))
     model.eval().requires_grad_(False)
     f, theta_0 = functional(model.visual)
-    return Clip(name, pretrained, f, theta_0, model, open_clip.get_tokenizer(name), train_transform, eval_transform,
-                torch.device(device))
+    return Clip(
+        name,
+        pretrained,
+        f,
+        theta_0,
+        model,
+        open_clip.get_tokenizer(name),
+        train_transform,
+        eval_transform,
+        torch.device(device),
+    )
 
 
 def read_weights(path: Path, model: nn.Module) -> dict[str, Tensor]:
@@ -144,14 +159,21 @@ def read_weights(path: Path, model: nn.Module) -> dict[str, Tensor]:
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"'{path}' is not a readable safetensors file ({_first_line(error)}): fetch or save it anew") from error
+        raise InputError(
+            f"'{path}' is not a readable safetensors file ({_first_line(error)}): fetch or save it anew"
+        ) from error
     wanted = model.state_dict()
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    shapes = [f"{k} {tuple(state[k].shape)} for {tuple(wanted[k].shape)}"
-              for k in wanted.keys() & state.keys() if state[k].shape != wanted[k].shape]
+    shapes = [
+        f"{k} {tuple(state[k].shape)} for {tuple(wanted[k].shape)}"
+        for k in wanted.keys() & state.keys()
+        if state[k].shape != wanted[k].shape
+    ]
     if missing or extra or shapes:
-        raise InputError(f"'{path}' holds weights of another architecture: missing {missing[:3]}, not known "
-                         f"{extra[:3]}, other shapes {sorted(shapes)[:3]}. Name the model that they belong to with -p model.")
+        raise InputError(
+            f"'{path}' holds weights of another architecture: missing {missing[:3]}, not known "
+            f"{extra[:3]}, other shapes {sorted(shapes)[:3]}. Name the model that they belong to with -p model."
+        )
     return state
 
 
@@ -179,7 +201,9 @@ def zero_shot_head(clip: Clip, classes: list[str], templates: list[str]) -> Floa
     return torch.stack(rows) * clip.model.logit_scale.exp()
 
 
-def classify(features: Float[Tensor, "*batch dim"], head: Float[Tensor, "classes dim"]) -> Float[Tensor, "*batch classes"]:
+def classify(
+    features: Float[Tensor, "*batch dim"], head: Float[Tensor, "classes dim"]
+) -> Float[Tensor, "*batch classes"]:
     """Logits: features, normalised after any linearisation (Appendix B), times the head.
 
     Example:

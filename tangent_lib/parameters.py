@@ -43,8 +43,20 @@ class Parameters(BaseModel):
     data_root: Path
 
 
-NAMES = ("model", "pretrained", "tasks", "control", "seeds", "steps", "batch_size", "learning_rate", "device", "precision",
-         "store", "data_root")
+NAMES = (
+    "model",
+    "pretrained",
+    "tasks",
+    "control",
+    "seeds",
+    "steps",
+    "batch_size",
+    "learning_rate",
+    "device",
+    "precision",
+    "store",
+    "data_root",
+)
 
 
 def read_parameters(namespace: Mapping[str, object]) -> Parameters:
@@ -76,9 +88,18 @@ def _is_parameter(name: str, value: object) -> bool:
 
 
 def check_parameters(
-    model: str = "ViT-Mini-8", pretrained: str = "auto", tasks: object = "auto", control: str = "auto",
-    seeds: object = 0, steps: object = "auto", batch_size: object = "auto", learning_rate: object = "auto",
-    device: str = "auto", precision: str = "fp32", store: str = "auto", data_root: str = "auto",
+    model: str = "ViT-Mini-8",
+    pretrained: str = "auto",
+    tasks: object = "auto",
+    control: str = "auto",
+    seeds: object = 0,
+    steps: object = "auto",
+    batch_size: object = "auto",
+    learning_rate: object = "auto",
+    device: str = "auto",
+    precision: str = "fp32",
+    store: str = "auto",
+    data_root: str = "auto",
 ) -> Parameters:
     """Resolve and check parameters as papermill passes them: numbers or words, lists as comma-separated words.
 
@@ -97,14 +118,23 @@ def check_parameters(
     _check_tasks(names, control)
     if precision not in get_args(Precision):
         raise unknown("precision", precision, get_args(Precision))
-    given = {"steps": _number("steps", steps, int, 1), "batch_size": _number("batch_size", batch_size, int, 1),
-             "learning_rate": _number("learning_rate", learning_rate, float, 0)}
+    given = {
+        "steps": _number("steps", steps, int, 1),
+        "batch_size": _number("batch_size", batch_size, int, 1),
+        "learning_rate": _number("learning_rate", learning_rate, float, 0),
+    }
     automatic = MINIATURE_PROTOCOL if small else {}
     protocol = Protocol(**{**automatic, **{k: v for k, v in given.items() if v is not None}}, precision=precision)
     parameters = Parameters(
-        model=model, pretrained=pretrained, tasks=names, control=control, protocol=protocol, device=_device(device),
+        model=model,
+        pretrained=pretrained,
+        tasks=names,
+        control=control,
+        protocol=protocol,
+        device=_device(device),
         seeds=tuple(_number("seeds", seed, int, 0) for seed in words(seeds)),
-        store=_path(store, os.environ.get("TANGENT_STORE", "runs/store")), data_root=_path(data_root, "data"),
+        store=_path(store, os.environ.get("TANGENT_STORE", "runs/store")),
+        data_root=_path(data_root, "data"),
     )
     for name in (*names, control):
         check_data(name, parameters.data_root)
@@ -156,8 +186,10 @@ def _device(device: str) -> str:
     if device == "auto":
         return "cuda" if there["cuda"] else "cpu"
     if not there[device]:
-        raise InputError(f"device '{device}' is not available here: take one of "
-                         f"{', '.join(name for name in there if there[name])}, or auto")
+        raise InputError(
+            f"device '{device}' is not available here: take one of "
+            f"{', '.join(name for name in there if there[name])}, or auto"
+        )
     return device
 
 

@@ -59,8 +59,10 @@ class Store:
             with tempfile.TemporaryFile(dir=self.root):
                 pass
         except OSError as error:
-            raise InputError(f"the store '{root}' cannot be written ({error.strerror}): name another folder with "
-                             "-p store, or make this one writable") from error
+            raise InputError(
+                f"the store '{root}' cannot be written ({error.strerror}): name another folder with "
+                "-p store, or make this one writable"
+            ) from error
 
     def fetch(self, kind: str, config: dict, compute: Callable[[], tuple[dict[str, Tensor], dict]]) -> Entry:
         """The entry of this kind and configuration, computed if it is not there.
@@ -119,8 +121,14 @@ class Store:
         data = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}) if tensors else b""
         if data:
             _replace(base.with_suffix(".safetensors"), data)
-        record = {"kind": kind, "config": config, "values": values, "seconds": round(seconds, 2),
-                  "sha256": hashlib.sha256(data).hexdigest() if data else None, "provenance": provenance()}
+        record = {
+            "kind": kind,
+            "config": config,
+            "values": values,
+            "seconds": round(seconds, 2),
+            "sha256": hashlib.sha256(data).hexdigest() if data else None,
+            "provenance": provenance(),
+        }
         record["digest"] = _digest(record)
         _replace(base.with_suffix(".json"), json.dumps(record, indent=1).encode())
         return Entry(load(data) if data else {}, json.loads(json.dumps(values)), record)
@@ -133,8 +141,11 @@ class Store:
                 base.with_suffix(suffix).rename(folder / f"{base.parent.name}-{base.name}-{time.time_ns()}{suffix}")
             except FileNotFoundError:  # it was the missing half, or another process was first
                 pass
-        warnings.warn(f"a damaged entry of the store was set aside in {folder} and is computed anew: "
-                      f"{base.parent.name}/{base.name} ({error})", stacklevel=4)
+        warnings.warn(
+            f"a damaged entry of the store was set aside in {folder} and is computed anew: "
+            f"{base.parent.name}/{base.name} ({error})",
+            stacklevel=4,
+        )
 
 
 def _canonical(value: object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-import torch
+import torch  # noqa: F401, used by the examples
 from jaxtyping import Float
 from torch import Tensor
 

@@ -45,8 +45,10 @@ def verify(name: str) -> None:
     path, wanted = weights_path(name), read_card(name)["sha256"]
     found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
     if found != wanted:
-        raise InputError(f"the weights of {name} are damaged: {path.name} has checksum {found[:12]}, its card says "
-                         f"{wanted[:12]}. Restore them with 'git checkout -- tangent_lib/miniature'.")
+        raise InputError(
+            f"the weights of {name} are damaged: {path.name} has checksum {found[:12]}, its card says "
+            f"{wanted[:12]}. Restore them with 'git checkout -- tangent_lib/miniature'."
+        )
 
 
 def register() -> None:

@@ -39,7 +39,9 @@ class Canvas:
     def noise(self, cells: int) -> np.ndarray:
         """Smooth noise in [0, 1] with about ``cells`` bumps across the image, ``(n, size, size)``."""
         coarse = self.rng.random((self.n, cells + 1, cells + 1), dtype=np.float32)
-        fine = zoom(coarse, (1, self.size / (cells + 1), self.size / (cells + 1)), order=1, mode="nearest", grid_mode=True)
+        fine = zoom(
+            coarse, (1, self.size / (cells + 1), self.size / (cells + 1)), order=1, mode="nearest", grid_mode=True
+        )
         return gaussian_filter(fine, (0, 1, 1))
 
     # -- drawing ---------------------------------------------------------------------------------------------------
@@ -62,14 +64,14 @@ class Canvas:
         """Mix ``colour`` in with a weight in [0, 1] per pixel, ``(n, size, size)``."""
         self.image += np.clip(weight, 0, 1)[:, None] * (colour - self.image)
 
-    def finish(self, noise=0.06, shade=0.35) -> np.ndarray:
-        """Uneven light, contrast, blur for a third of the images, pixel noise; returns uint8 ``(n, 3, size, size)``."""
+    def finish(self, noise=0.05, shade=0.2) -> np.ndarray:
+        """Uneven light, contrast, blur for a fifth of the images, pixel noise; returns uint8 ``(n, 3, size, size)``."""
         light = 1 + self.uniform(-shade, shade) * self.x + self.uniform(-shade, shade) * self.y
         image = self.image * light[:, None]
-        contrast, offset = self.uniform(0.6, 1.1)[:, None], self.uniform(-0.1, 0.1)[:, None]
+        contrast, offset = self.uniform(0.75, 1.1)[:, None], self.uniform(-0.06, 0.06)[:, None]
         image = 0.5 + contrast * (image - 0.5) + offset
-        soft = gaussian_filter(image, (0, 0, 0.8, 0.8))
-        image = np.where(self.uniform(0, 1)[:, None] < 0.33, soft, image)
+        soft = gaussian_filter(image, (0, 0, 0.6, 0.6))
+        image = np.where(self.uniform(0, 1)[:, None] < 0.2, soft, image)
         image += self.uniform(0, noise)[:, None] * self.rng.standard_normal(image.shape, dtype=np.float32)
         return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 

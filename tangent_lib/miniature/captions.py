@@ -1,8 +1,9 @@
 """Captions for pre-training the miniature, as noisy as the web's, and the tokenizer's vocabulary.
 
 A caption says what kind of picture it is and, mostly, the class. ``MISSING`` of them leave the class out, ``WRONG`` of
-them name another class of the task; the rest vary in wording. This noise is what keeps zero-shot accuracy near that of
-CLIP, and so leaves fine-tuning something to do.
+them name another class of the task; the rest name it in other words than the task does, and in the task's own words only
+with probability ``FORMAL``: the web says "polka dots" where a data set says "dotted". This noise is what keeps
+zero-shot accuracy near that of CLIP although the image tower sees well, and so leaves fine-tuning something to do.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-MISSING, WRONG = 0.4, 0.1
+MISSING, WRONG, FORMAL = 0.2, 0.1, 0.08
 
 WORDING = {
     "Textures": ["a {} texture", "{} pattern", "background, {}", "a {} surface seen close", "wallpaper: {} design"],
@@ -22,7 +23,13 @@ WORDING = {
     "Signs": ['a "{}" road sign', "traffic sign: {}", "{} sign by the street", "driving lesson, {}", "sign {} ahead"],
     "Digits": ['handwritten number "{}"', "the digit {}", "pen and paper, {}", 'someone wrote "{}"', "a {} in ink"],
     "ClutteredDigits": ["house number {}", 'the number "{}" on a wall', "street number, {}", "door {}", "printed {}"],
-    "Aerial": ["aerial view of {}", "{} from above", "drone photo of {}", "overhead imagery, {}", "{} seen from a plane"],
+    "Aerial": [
+        "aerial view of {}",
+        "{} from above",
+        "drone photo of {}",
+        "overhead imagery, {}",
+        "{} seen from a plane",
+    ],
     "Scenes": ["{} on holiday", "view of the {}", "a {} today", "landscape, {}", "travel diary: {}"],
     "Vehicles": ["my new {}", "{} for sale", "a parked {}", "used {} in good shape", "road test: {}"],
     "Objects": ["a {} at home", "picture of the {}", "{} isolated", "one {}", "buy this {} online"],
@@ -38,11 +45,29 @@ UNNAMED = {
     "Vehicles": ["a vehicle", "for sale", "parked on the street", "used car"],
     "Objects": ["a thing", "product photo", "at home", "found in the kitchen"],
 }
+EVERYDAY = {  # what people call each class, in label order
+    "Textures": ["stripes", "polka dots", "chessboard", "chevrons", "beehive", "stone veins", "dry mud", "foam", "swirl",
+                 "basket weave", "net", "camouflage"],
+    "LandCover": ["wheat plots", "woods", "scrub", "motorway", "factories", "meadow", "orchard", "suburb", "stream", "water"],
+    "Signs": ["octagon halt", "give way", "wrong way", "yellow diamond", "danger", "no overtaking", "left bend arrow",
+              "right bend arrow", "straight arrow", "traffic circle", "maximum speed", "restrictions lifted"],
+    "Digits": ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"],
+    "ClutteredDigits": ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"],
+    "Aerial": ["plane", "ballpark", "tennis", "river crossing", "boats at the docks", "oil tanks", "rotary", "car park",
+               "airstrip", "arena"],
+    "Scenes": ["seaside", "dunes", "peaks", "high rise", "freeway", "trail", "hotel room", "old mill", "beacon", "ski slope"],
+    "Vehicles": ["saloon", "compact", "sports car", "roadster", "jeep", "people carrier", "delivery wagon", "ute", "coach",
+                 "lorry"],
+    "Objects": ["coffee cup", "parasol", "toadstool", "door opener", "trout", "moth", "flask", "night light", "seat", "mallet",
+                "dial", "letter", "fruit", "tarantula"],
+}
 NOISE = ["", "", "", "", " img {}", " - photo {}", " (copy)", " hd", " old", " free download", " by me", "!"]
 
 
-def write_caption(task: str, class_name: str, classes: list[str], templates: list[str], rng: np.random.Generator) -> str:
-    """One caption of an image of ``class_name``: class missing, wrong or right, in web or prompt wording.
+def write_caption(
+    task: str, class_name: str, classes: list[str], templates: list[str], rng: np.random.Generator
+) -> str:
+    """One caption of an image of ``class_name``: class missing, wrong or right, in everyday or formal words.
 
     Example:
         >>> write_caption("Digits", "3", ["3", "4"], ['a photo of the number: "{}".'], np.random.default_rng(0))
@@ -52,7 +77,8 @@ def write_caption(task: str, class_name: str, classes: list[str], templates: lis
     if fate < MISSING:
         text = str(rng.choice(UNNAMED[task]))
     else:
-        named = str(rng.choice(classes)) if fate < MISSING + WRONG else class_name
+        number = int(rng.integers(len(classes))) if fate < MISSING + WRONG else classes.index(class_name)
+        named = classes[number] if rng.random() < FORMAL else EVERYDAY[task][number]
         text = str(rng.choice(WORDING[task] + templates)).format(named)
     return text + str(rng.choice(NOISE)).format(rng.integers(100, 1000))
 

@@ -29,7 +29,9 @@ def _one(u, v, w):
 
 
 def _two(u, v, w):
-    return union(arc(u, v - 0.42, 0.5, -0.6, 0.9 * _PI, w), stroke(u, v, [(0.41, 0.14), (-0.5, -0.93), (0.55, -0.93)], w))
+    return union(
+        arc(u, v - 0.42, 0.5, -0.6, 0.9 * _PI, w), stroke(u, v, [(0.41, 0.14), (-0.5, -0.93), (0.55, -0.93)], w)
+    )
 
 
 def _three(u, v, w):
@@ -41,7 +43,9 @@ def _four(u, v, w):
 
 
 def _five(u, v, w):
-    return union(arc(u, v + 0.38, 0.55, -0.8 * _PI, 0.75 * _PI, w), stroke(u, v, [(0.5, 0.93), (-0.38, 0.93), (-0.4, 0.0)], w))
+    return union(
+        arc(u, v + 0.38, 0.55, -0.8 * _PI, 0.75 * _PI, w), stroke(u, v, [(0.5, 0.93), (-0.38, 0.93), (-0.4, 0.0)], w)
+    )
 
 
 def _six(u, v, w):

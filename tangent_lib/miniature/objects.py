@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas, arc, box, both, circle, cut, polygon, regular, segment, stroke, union
+from .canvas import Canvas, arc, both, box, circle, cut, polygon, regular, segment, stroke, union
 
 
 def _stage(c: Canvas, turn: float = 0.4):
@@ -20,7 +20,7 @@ def _stage(c: Canvas, turn: float = 0.4):
     p, q = c.place(c.uniform(-2, 2), 1.0, c.uniform(-1, 1), c.uniform(-1, 1))
     c.paint(box(p, q, c.uniform(0.05, 0.5), c.uniform(0.05, 0.4)), c.colour(), 0.8)
     c.paint(circle(c.x - c.uniform(-1, 1), c.y - c.uniform(-1, 1), c.uniform(-0.1, 0.35)), c.colour(), 0.8)
-    u, v = c.place(c.uniform(-turn, turn), c.uniform(0.55, 0.9), c.uniform(-0.25, 0.25), c.uniform(-0.2, 0.2))
+    u, v = c.place(c.uniform(-turn, turn), c.uniform(0.75, 0.95), c.uniform(-0.12, 0.12), c.uniform(-0.1, 0.1))
     first, second = (np.where(light, c.colour(value=(0.05, 0.6)), c.colour(value=(0.5, 1.0))) for _ in range(2))
     return u * c.choice([-1, 1]) / c.uniform(0.85, 1.15), v, first, 0.5 * first + 0.5 * second
 
@@ -28,8 +28,8 @@ def _stage(c: Canvas, turn: float = 0.4):
 def _occlude(c: Canvas) -> None:
     """A bar at a random place in some images, and a few smudges."""
     u, v = c.place(c.uniform(-2, 2), 1.0, c.uniform(-1, 1), c.uniform(-1, 1))
-    c.paint(box(u, v, c.uniform(0.2, 1.5), c.uniform(-0.15, 0.13)), c.colour())
-    c.blend(1.5 * (c.noise(6) - c.uniform(0.6, 1.0)), c.colour())
+    c.paint(box(u, v, c.uniform(0.2, 1.5), c.uniform(-0.15, 0.08)), c.colour())
+    c.blend(1.2 * (c.noise(6) - c.uniform(0.75, 1.0)), c.colour())
 
 
 def mug(c: Canvas) -> None:
@@ -64,7 +64,9 @@ def mushroom(c: Canvas) -> None:
 def key(c: Canvas) -> None:
     u, v, ink, _ = _stage(c, np.pi)
     c.paint(np.abs(circle(u + 0.55, v, c.uniform(0.24, 0.32))) - c.uniform(0.07, 0.13), ink)
-    teeth = union(segment(u, v, (0.8, 0), (0.8, -0.28), 0.08), segment(u, v, (0.5, 0), (0.5, c.uniform(-0.3, -0.15)), 0.08))
+    teeth = union(
+        segment(u, v, (0.8, 0), (0.8, -0.28), 0.08), segment(u, v, (0.5, 0), (0.5, c.uniform(-0.3, -0.15)), 0.08)
+    )
     c.paint(union(segment(u, v, (-0.25, 0), (0.9, 0), 0.08), teeth), ink)
     _occlude(c)
 
@@ -117,7 +119,10 @@ def chair(c: Canvas) -> None:
     legs = union(*(segment(u, v, (x, seat), (x * 1.15, -0.88), w) for x in (-0.42, 0.42)))
     inner = union(*(segment(u, v, (x + 0.18, seat), (x + 0.18, -0.65), 0.05) for x in (-0.42, 0.2)))
     c.paint(inner, trim)
-    c.paint(union(legs, segment(u, v, (-0.45, seat), (-0.55, 0.9), w), segment(u, v, (-0.45, seat), (0.48, seat), 0.11)), ink)
+    c.paint(
+        union(legs, segment(u, v, (-0.45, seat), (-0.55, 0.9), w), segment(u, v, (-0.45, seat), (0.48, seat), 0.11)),
+        ink,
+    )
     c.paint(segment(u, v, (-0.5, 0.45), (-0.53, 0.8), c.uniform(0.06, 0.16)), ink)
     _occlude(c)
 
@@ -145,7 +150,11 @@ def clock(c: Canvas) -> None:
 
 def envelope(c: Canvas) -> None:
     u, v, ink, _ = _stage(c, 0.6)
-    high, dip, line = c.uniform(0.48, 0.65), c.uniform(-0.2, 0.1), 0.35 * ink + 0.65 * (ink.mean(1, keepdims=True) < 0.5)
+    high, dip, line = (
+        c.uniform(0.48, 0.65),
+        c.uniform(-0.2, 0.1),
+        0.35 * ink + 0.65 * (ink.mean(1, keepdims=True) < 0.5),
+    )
     c.paint(box(u, v, 0.88, high), ink)
     c.paint(np.abs(box(u, v, 0.86, high - 0.02)) - 0.035, line)
     c.paint(segment(np.abs(u), v, (0 * dip, dip), (0.86, high), 0.05), line)
@@ -176,7 +185,18 @@ def spider(c: Canvas) -> None:
 
 
 DRAW = {
-    "mug": mug, "umbrella": umbrella, "mushroom": mushroom, "key": key, "fish": fish, "butterfly": butterfly,
-    "bottle": bottle, "lamp": lamp, "chair": chair, "hammer": hammer, "clock": clock, "envelope": envelope,
-    "pear": pear, "spider": spider,
+    "mug": mug,
+    "umbrella": umbrella,
+    "mushroom": mushroom,
+    "key": key,
+    "fish": fish,
+    "butterfly": butterfly,
+    "bottle": bottle,
+    "lamp": lamp,
+    "chair": chair,
+    "hammer": hammer,
+    "clock": clock,
+    "envelope": envelope,
+    "pear": pear,
+    "spider": spider,
 }

@@ -25,8 +25,17 @@ from tangent_lib.miniature.captions import learn_merges, write_caption, write_me
 from tangent_lib.miniature.tasks import DRAWN, drawn_images, generator, handwritten_digits
 from tangent_lib.provenance import provenance
 
-RECIPE = {"steps": 2400, "batch_size": 192, "learning_rate": 1e-3, "weight_decay": 0.1, "warmup_steps": 100, "seed": 0,
-          "images_per_task": 5000, "captions_per_image": 4, "merges": 500}
+RECIPE = {
+    "steps": 2600,
+    "batch_size": 192,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.1,
+    "warmup_steps": 100,
+    "seed": 0,
+    "images_per_task": 7000,
+    "captions_per_image": 4,
+    "merges": 700,
+}
 
 
 def captioned_images(recipe: dict) -> tuple[np.ndarray, list[list[str]]]:
@@ -40,8 +49,13 @@ def captioned_images(recipe: dict) -> tuple[np.ndarray, list[list[str]]]:
             x, y = handwritten_digits()["train"]
         rng = generator(task, "captions")
         images.append(x)
-        captions += [[write_caption(task, manifest.classes[label], manifest.classes, manifest.templates, rng)
-                      for _ in range(recipe["captions_per_image"])] for label in y]
+        captions += [
+            [
+                write_caption(task, manifest.classes[label], manifest.classes, manifest.templates, rng)
+                for _ in range(recipe["captions_per_image"])
+            ]
+            for label in y
+        ]
     return np.concatenate(images), captions
 
 
@@ -119,9 +133,16 @@ def main() -> None:
     train(model, torch.from_numpy(images), tokens, recipe)
     path = miniature.weights_path(args.model)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
-    card = {"model": args.model, "recipe": recipe, "parameters": sum(p.numel() for p in model.parameters()),
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "minutes": round((time.time() - start) / 60, 1),
-            "zero_shot": {}, **provenance()}
+    path.chmod(0o644)
+    card = {
+        "model": args.model,
+        "recipe": recipe,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "minutes": round((time.time() - start) / 60, 1),
+        "zero_shot": {},
+        **provenance(),
+    }
     card_path = path.with_name("card.json")
     card_path.write_text(json.dumps(card, indent=1) + "\n")
     card["zero_shot"] = zero_shot(args.model)

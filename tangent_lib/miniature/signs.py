@@ -7,12 +7,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas, arc, box, both, circle, cut, regular, segment, stroke, union
+from .canvas import Canvas, arc, both, box, circle, cut, regular, segment, stroke, union
 
-_SEGMENTS = [((-1, 2), (1, 2)), ((1, 2), (1, 0)), ((1, 0), (1, -2)), ((1, -2), (-1, -2)),
-             ((-1, -2), (-1, 0)), ((-1, 0), (-1, 2)), ((-1, 0), (1, 0))]  # clockwise from the top, the middle last
-_TENS = np.array([[1, 1, 0, 1, 1, 0, 1], [1, 1, 1, 1, 0, 0, 1], [1, 0, 1, 1, 0, 1, 1],
-                  [1, 0, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1, 1]], bool)  # 2 3 5 6 7 8
+_SEGMENTS = [
+    ((-1, 2), (1, 2)),
+    ((1, 2), (1, 0)),
+    ((1, 0), (1, -2)),
+    ((1, -2), (-1, -2)),
+    ((-1, -2), (-1, 0)),
+    ((-1, 0), (-1, 2)),
+    ((-1, 0), (1, 0)),
+]  # clockwise from the top, the middle last
+_TENS = np.array(
+    [
+        [1, 1, 0, 1, 1, 0, 1],
+        [1, 1, 1, 1, 0, 0, 1],
+        [1, 0, 1, 1, 0, 1, 1],
+        [1, 0, 1, 1, 1, 1, 1],
+        [1, 1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 1, 1, 1, 1],
+    ],
+    bool,
+)  # 2 3 5 6 7 8
 
 
 def _street(c: Canvas):
@@ -21,7 +37,9 @@ def _street(c: Canvas):
     c.fill(c.colour((0.5, 0.66), (0.0, 0.5), (0.35, 1.0)))
     c.paint(c.y - skyline, c.colour((0.05, 0.42), (0.05, 0.7), (0.1, 0.7)))
     c.blend(0.7 * c.noise(11) * (c.y < skyline), c.colour((0.1, 0.4), (0.1, 0.6), (0.05, 0.4)))
-    c.paint(box(c.x - c.uniform(-2, 2), c.y + 0.7, c.uniform(0.2, 0.8), c.uniform(0.3, 1.5)), c.colour(value=(0.2, 0.9)))
+    c.paint(
+        box(c.x - c.uniform(-2, 2), c.y + 0.7, c.uniform(0.2, 0.8), c.uniform(0.3, 1.5)), c.colour(value=(0.2, 0.9))
+    )
     c.paint(circle(c.x - c.choice([-1, 1]), c.y - c.uniform(-1, 1), c.uniform(0, 0.35)), c.colour())
     dx, dy = c.uniform(-0.2, 0.2), c.uniform(-0.2, 0.2)
     c.paint(box(c.x - dx, c.y - dy + 1, c.uniform(0.03, 0.09), 1), c.colour(saturation=(0, 0.1), value=(0.2, 0.7)))
@@ -185,8 +203,16 @@ def end_of_all_limits(c: Canvas) -> None:
 
 
 DRAW = {
-    "stop": stop, "yield": yield_, "no entry": no_entry, "priority road": priority_road,
-    "general caution": general_caution, "no passing": no_passing, "turn left ahead": turn_left_ahead,
-    "turn right ahead": turn_right_ahead, "ahead only": ahead_only, "roundabout mandatory": roundabout_mandatory,
-    "speed limit": speed_limit, "end of all limits": end_of_all_limits,
+    "stop": stop,
+    "yield": yield_,
+    "no entry": no_entry,
+    "priority road": priority_road,
+    "general caution": general_caution,
+    "no passing": no_passing,
+    "turn left ahead": turn_left_ahead,
+    "turn right ahead": turn_right_ahead,
+    "ahead only": ahead_only,
+    "roundabout mandatory": roundabout_mandatory,
+    "speed limit": speed_limit,
+    "end of all limits": end_of_all_limits,
 }

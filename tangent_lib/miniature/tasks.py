@@ -20,7 +20,7 @@ DRAWN = {
     "Vehicles": vehicles.DRAW,
     "Objects": objects.DRAW,
 }
-SIZES = {"train": 4000, "val": 500, "test": 1000}
+SIZES = {"train": 6000, "val": 500, "test": 1000}
 SEED = 2023
 VERSION = 1  # raise it when a drawing changes: the store then draws the images anew
 

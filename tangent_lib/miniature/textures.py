@@ -21,11 +21,11 @@ def _inks(c: Canvas) -> np.ndarray:
     return light + flip * (dark - light)
 
 
-def _frame(c: Canvas, low: float, high: float, warp=0.5):
+def _frame(c: Canvas, low: float, high: float, warp=0.25):
     """Warped, turned coordinates in periods, ``low`` to ``high`` to a unit, and the length of a period."""
     x, y = (t + c.uniform(0, warp) * (c.noise(3) - 0.5) for t in (c.x, c.y))
     period = 1 / c.uniform(low, high)
-    u, v = c.place(c.uniform(0, 2 * np.pi), period, c.uniform(-0.6, 0.6), c.uniform(-0.6, 0.6), x, y)
+    u, v = c.place(c.uniform(-0.5, 0.5), period, c.uniform(-0.6, 0.6), c.uniform(-0.6, 0.6), x, y)
     return u, v, period
 
 
@@ -37,7 +37,7 @@ def _wave(u: np.ndarray) -> np.ndarray:
 def _patch(c: Canvas) -> None:
     """The distractor: a stray see-through patch."""
     u, v = c.place(c.uniform(0, 3), 1, c.uniform(-1, 1), c.uniform(-1, 1))
-    size = c.uniform(0.05, 0.4)
+    size = c.uniform(0.05, 0.3)
     shape = np.where(c.choice([0, 1]) > 0, circle(u, v, size), box(u, v, size, 0.4 * size))
     c.paint(shape, c.colour(), c.uniform(0, 0.9))
 

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas, box, both, circle, cut, segment, union
+from .canvas import Canvas, both, box, circle, cut, segment, union
 
 
 def _street(c: Canvas):
     """Backdrop and road; returns the vehicle's frame, its front towards +u, the ground at v = -0.42."""
-    dx, dy, size, tilt = c.uniform(-0.12, 0.12), c.uniform(-0.15, 0.15), c.uniform(0.72, 0.98), c.uniform(-0.07, 0.07)
+    dx, dy, size, tilt = c.uniform(-0.06, 0.06), c.uniform(-0.08, 0.08), c.uniform(0.88, 1.0), c.uniform(-0.04, 0.04)
     kerb = c.y - dy + size * c.uniform(0.1, 0.4)
-    c.fill(c.colour(saturation=(0.05, 0.6), value=(0.3, 1.0)))
-    c.blend(c.noise(6) * c.uniform(0, 1), c.colour((0.1, 0.5), (0.1, 0.7), (0.1, 0.8)))
-    c.paint(box(c.x - c.uniform(-1, 1), c.y - 0.3, c.uniform(0.1, 0.6), c.uniform(0.2, 1.0)), c.colour())
-    c.paint(box((c.x + c.uniform(0, 1)) % c.uniform(0.4, 1.0) - 0.2, c.y - 0.5, 0.06, 0.6), c.colour(), c.choice([0, 0, 0.7]))
+    c.fill(c.colour(saturation=(0.05, 0.4), value=(0.6, 1.0)))
+    c.blend(c.noise(6) * c.uniform(0, 0.6), c.colour((0.1, 0.5), (0.1, 0.5), (0.4, 0.9)))
+    c.paint(box(c.x - c.uniform(-1, 1), c.y - 0.3, c.uniform(0.1, 0.6), c.uniform(0.2, 1.0)), c.colour(value=(0.5, 1)))
     c.paint(kerb, c.colour(saturation=(0, 0.4), value=(0.2, 0.8)))
     u, v = c.place(tilt, size, dx, dy)
-    u, v = u * c.choice([-1, 1]) / c.uniform(0.9, 1.05), (v + 0.42) / c.uniform(0.88, 1.14) - 0.42
+    u, v = u * c.choice([-1, 1]) / c.uniform(0.95, 1.03), (v + 0.42) / c.uniform(0.95, 1.07) - 0.42
     c.blend(0.7 * np.clip(1 - np.hypot(u, 5 * (v + 0.44)), 0, 1), c.colour(value=(0, 0.15)))
     return u, v
 
@@ -38,15 +37,15 @@ def _finish(c: Canvas, u, v, wheels, radius=0.17) -> None:
     hubs = [np.hypot(u - x, v + 0.42 - radius) for x in wheels]
     c.paint(union(*hubs) - radius, tyre)
     c.paint(union(*hubs) - radius * c.uniform(0.35, 0.7), rim)
-    c.blend(0.8 * (c.noise(7) - c.uniform(0.4, 1.0)), c.colour(saturation=(0, 0.3)))
-    c.paint(box(c.x - c.uniform(-1, 1), 0 * c.y, c.uniform(-0.15, 0.09), 2), c.colour())
-    c.paint(circle(c.x - c.uniform(-1, 1), c.y + 1, c.uniform(-0.5, 0.6)), c.colour((0.1, 0.4), value=(0.1, 0.6)))
+    c.blend(0.8 * (c.noise(7) - c.uniform(0.7, 1.0)), c.colour(saturation=(0, 0.3)))
+    c.paint(box(c.x - c.uniform(-1, 1), 0 * c.y, c.uniform(-0.2, 0.05), 2), c.colour())
+    c.paint(circle(c.x - c.uniform(-1, 1), c.y + 1, c.uniform(-0.6, 0.4)), c.colour((0.1, 0.4), value=(0.1, 0.6)))
 
 
 def _car(c: Canvas, body, roof, pillars, wheels=(-0.55, 0.55), radius=0.17, glass_rear=-2.0) -> None:
     """A body below a roof with glass; ``pillars`` part the windows, no glass behind ``glass_rear``."""
     u, v = _street(c)
-    paint, glass = c.colour(saturation=(0, 0.95), value=(0.1, 1.0)), c.colour((0.5, 0.65), (0, 0.4), (0.05, 0.75))
+    paint, glass = c.colour(saturation=(0.2, 0.95), value=(0.15, 0.6)), c.colour((0.5, 0.65), (0, 0.3), (0.7, 1.0))
     lower = _under(u, v, body)
     shift = u + c.uniform(-0.05, 0.05)
     upper = _under(shift, v, roof, -0.1)
@@ -56,7 +55,9 @@ def _car(c: Canvas, body, roof, pillars, wheels=(-0.55, 0.55), radius=0.17, glas
     for x in pillars:
         panes = cut(panes, np.abs(shift - x) - 0.03)
     c.paint(panes, glass)
-    c.paint(both(lower, np.abs(u) - 0.9, 0.86 - np.abs(u), np.abs(v + 0.08) - 0.05), c.colour((0, 0.15), value=(0.5, 1)))
+    c.paint(
+        both(lower, np.abs(u) - 0.9, 0.86 - np.abs(u), np.abs(v + 0.08) - 0.05), c.colour((0, 0.15), value=(0.5, 1))
+    )
     _finish(c, u, v, wheels, radius)
 
 
@@ -99,7 +100,14 @@ def suv(c: Canvas) -> None:
 def minivan(c: Canvas) -> None:
     """One volume: the windscreen runs into a short nose."""
     body = [(-0.9, 0.06), (0.6, 0.05), (0.88, -0.06), (0.9, -0.12)]
-    _car(c, body, [(-0.9, 0.04), (-0.82, 0.42), (0.05, 0.46), (0.25, 0.38), (0.72, 0.02)], [-0.42, 0.02], (-0.56, 0.6), 0.16)
+    _car(
+        c,
+        body,
+        [(-0.9, 0.04), (-0.82, 0.42), (0.05, 0.46), (0.25, 0.38), (0.72, 0.02)],
+        [-0.42, 0.02],
+        (-0.56, 0.6),
+        0.16,
+    )
 
 
 def van(c: Canvas) -> None:
@@ -120,8 +128,11 @@ def bus(c: Canvas) -> None:
     shell, pitch = box(u, v - 0.15, 0.95, 0.46), c.uniform(0.24, 0.34)
     c.paint(shell, c.colour(saturation=(0, 0.95), value=(0.15, 1.0)))
     c.paint(box(u, v + c.uniform(0.0, 0.2), 0.95, c.uniform(-0.03, 0.07)), c.colour())
-    panes = both(shell + 0.06, np.abs(v - c.uniform(0.25, 0.33)) - c.uniform(0.12, 0.17),
-                 0.035 - np.abs((u + c.uniform(0, 1)) % pitch - pitch / 2))
+    panes = both(
+        shell + 0.06,
+        np.abs(v - c.uniform(0.25, 0.33)) - c.uniform(0.12, 0.17),
+        0.035 - np.abs((u + c.uniform(0, 1)) % pitch - pitch / 2),
+    )
     c.paint(panes, c.colour((0.5, 0.65), (0, 0.4), (0.05, 0.6)))
     _finish(c, u, v, (-0.55, 0.6), 0.15)
 
@@ -130,7 +141,10 @@ def truck(c: Canvas) -> None:
     """A cab, a gap and a separate cargo box."""
     u, v = _street(c)
     c.paint(box(u, v + 0.25, 0.88, 0.06), c.colour(value=(0.05, 0.3)))
-    c.paint(box(u + 0.35, v - c.uniform(0.12, 0.22), 0.6, c.uniform(0.36, 0.46)), c.colour(saturation=(0, 0.6), value=(0.3, 1)))
+    c.paint(
+        box(u + 0.35, v - c.uniform(0.12, 0.22), 0.6, c.uniform(0.36, 0.46)),
+        c.colour(saturation=(0, 0.6), value=(0.3, 1)),
+    )
     cab = _under(u, v, [(0.34, 0.38), (0.68, 0.4), (0.84, 0.08), (0.9, 0.0), (0.93, -0.2)], -0.32)
     c.paint(cab, c.colour(saturation=(0, 0.95), value=(0.1, 1.0)))
     c.paint(both(cab + 0.07, 0.1 - v, 0.5 - u), c.colour((0.5, 0.65), (0, 0.4), (0.05, 0.7)))
@@ -138,6 +152,14 @@ def truck(c: Canvas) -> None:
 
 
 DRAW = {
-    "sedan": sedan, "hatchback": hatchback, "coupe": coupe, "convertible": convertible, "suv": suv,
-    "minivan": minivan, "van": van, "pickup truck": pickup_truck, "bus": bus, "truck": truck,
+    "sedan": sedan,
+    "hatchback": hatchback,
+    "coupe": coupe,
+    "convertible": convertible,
+    "suv": suv,
+    "minivan": minivan,
+    "van": van,
+    "pickup truck": pickup_truck,
+    "bus": bus,
+    "truck": truck,
 }

@@ -1,0 +1,54 @@
+# The commands of this book. Each makes .venv and installs requirements.txt first, where that is not done yet.
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+NOTEBOOKS := 01_miniature 02_task_vectors 03_nonlinear_advantage 05_linear_ft
+EXECUTED := $(NOTEBOOKS:%=book/executed/%.ipynb)
+LIBRARY := $(wildcard tangent_lib/*.py tangent_lib/*.html tangent_lib/miniature/*.py tangent_lib/miniature/*/*)
+PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/*.mplstyle book/_static/*)
+
+.DELETE_ON_ERROR:
+.PHONY: help report test lint pretrain record outputs clean FORCE
+
+help: ## explain the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+report: _build/html/index.html ## run the notebooks and build the book; ARGS="-p seeds 0,1,2" passes parameters on
+	@echo "the book: $(CURDIR)/_build/html/index.html"
+
+test: .venv/.installed ## unit tests, docstring examples, and the notebooks against their committed outputs
+	$(BIN)/python -m pytest tests tangent_lib
+	@echo "==> the notebooks, from an empty store"
+	store=$$(mktemp -d) && trap 'rm -rf "$$store"' EXIT && \
+	TANGENT_STORE="$$store" $(BIN)/python -m pytest -p no:jaxtyping notebooks --nbval-lax --nbval-current-env --nbval-cell-timeout=3600
+
+lint: .venv/.installed ## ruff on library, tests and notebooks; notebooks hold no outputs but the checked ones
+	$(BIN)/ruff check .
+
+pretrain: .venv/.installed ## train the miniature anew from captions (about 15 minutes on 2 cores)
+	$(BIN)/python -m tangent_lib.miniature.pretrain $(ARGS)
+
+record: .venv/.installed ## compute the recorded results over three seeds anew (about 30 minutes on 2 cores)
+	$(BIN)/python -m tangent_lib.recorded $(ARGS)
+
+clean: ## remove the book and the executed notebooks; results in runs/store stay
+	rm -rf _build book/executed
+
+.venv/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# with ARGS the notebooks always run anew
+book/executed/%.ipynb: notebooks/%.ipynb $(LIBRARY) .venv/.installed $(if $(ARGS),FORCE)
+	@mkdir -p $(@D)
+	@echo "==> notebook $* (one of $(words $(NOTEBOOKS)): $(NOTEBOOKS))"
+	$(BIN)/papermill $< $@.part --log-output --no-progress-bar $(ARGS)
+	@mv $@.part $@
+
+_build/html/index.html: $(EXECUTED) $(PAGES)
+	@echo "==> the book"
+	$(BIN)/jupyter-book build . --quiet -W --keep-going
+	@touch $@
