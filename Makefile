@@ -7,6 +7,9 @@ EXECUTED := $(NOTEBOOKS:%=book/executed/%.ipynb)
 LIBRARY := $(wildcard tangent_lib/*.py tangent_lib/*.html tangent_lib/miniature/*.py tangent_lib/miniature/*/*)
 PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/*.mplstyle book/_static/*)
 
+STRIP := $(BIN)/nbstripout --keep-count --extra-keys "metadata.widgets metadata.papermill cell.metadata.papermill \
+	cell.metadata.execution metadata.language_info"
+
 .DELETE_ON_ERROR:
 .PHONY: help report test lint pretrain record outputs clean FORCE
 
@@ -24,6 +27,12 @@ test: .venv/.installed ## unit tests, docstring examples, and the notebooks agai
 
 lint: .venv/.installed ## ruff on library, tests and notebooks; notebooks hold no outputs but the checked ones
 	$(BIN)/ruff check .
+	$(STRIP) --verify notebooks/*.ipynb
+
+outputs: $(EXECUTED) ## after a report: take the outputs of the checked cells over into notebooks/, to be committed
+	for name in $(NOTEBOOKS); do cp book/executed/$$name.ipynb notebooks/$$name.ipynb; done
+	$(STRIP) notebooks/*.ipynb
+	touch $(EXECUTED)
 
 pretrain: .venv/.installed ## train the miniature anew from captions (about 15 minutes on 2 cores)
 	$(BIN)/python -m tangent_lib.miniature.pretrain $(ARGS)

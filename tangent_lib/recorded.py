@@ -10,6 +10,10 @@ import argparse
 import json
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from tangent_lib import plots
 from tangent_lib.experiment import MODES, Experiment
 from tangent_lib.manifests import ROOT
 from tangent_lib.parameters import check_parameters
@@ -52,6 +56,18 @@ def summaries(run: Experiment) -> Summaries:
     return {mode: {str(seed): run.summary(mode, seed) for seed in run.parameters.seeds} for mode in MODES}
 
 
+def draw_overview(record: dict) -> Figure:
+    """The figure of the README: accuracy per task after addition, mean over the recorded seeds."""
+    plt.style.use(plots.STYLE)
+    tasks = list(record["summaries"]["linear"]["0"]["single"])
+    means = {
+        mode: {task: sum(s["addition"]["test"][task] for s in by_seed.values()) / len(by_seed) for task in tasks}
+        for mode, by_seed in record["summaries"].items()
+    }
+    zero_shot = {task: record["zero_shot"][task]["test"] for task in tasks}
+    return plots.bars_per_task({"zero-shot": zero_shot, **means}, "test accuracy (%)")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="ViT-Mini-8")
@@ -69,6 +85,7 @@ def main() -> None:
     }
     FOLDER.mkdir(parents=True, exist_ok=True)
     recorded_path(args.model).write_text(json.dumps(record, indent=1) + "\n")
+    draw_overview(record).savefig(recorded_path(args.model).with_suffix(".svg"))
     print(f"wrote {recorded_path(args.model).relative_to(ROOT)}")
 
 

@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=RECIPE["steps"])
     args = parser.parse_args()
     recipe = {**RECIPE, "steps": args.steps}
-    start = time.time()
+    start, origin = time.time(), provenance()
     images, captions = captioned_images(recipe)
     texts = [text for each in captions for text in each]
     write_merges(learn_merges(texts, recipe["merges"]), miniature.FOLDER / "merges.txt.gz")
@@ -141,7 +141,7 @@ def main() -> None:
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "minutes": round((time.time() - start) / 60, 1),
         "zero_shot": {},
-        **provenance(),
+        **origin,
     }
     card_path = path.with_name("card.json")
     card_path.write_text(json.dumps(card, indent=1) + "\n")

@@ -1,0 +1,240 @@
+"""f_lin against closed forms and, on an attention tower in float64, against the dense Jacobian."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from open_clip.transformer import VisionTransformer
+from torch import nn
+from torch.func import functional_call, jacrev
+
+from tangent_lib.linearize import LinearizedModel, forward_differentiable, functional, linearize, value_and_tangent
+from tangent_lib.task_vectors import MismatchError, apply, scale
+
+CLOSE = {"rtol": 1e-10, "atol": 1e-12}
+
+
+def random_like(params: dict, seed: int, size: float = 1.0) -> dict:
+    rng = torch.Generator().manual_seed(seed)
+    return {name: size * torch.randn(value.shape, generator=rng, dtype=value.dtype) for name, value in params.items()}
+
+
+def dense(net: nn.Module, theta_0: dict, x: torch.Tensor) -> dict:
+    """The Jacobian of the outputs with respect to each parameter, by reverse mode, without this library."""
+
+    def output(params: dict) -> torch.Tensor:
+        buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
+        return functional_call(net, {**params, **buffers}, (x,))
+
+    return jacrev(output, chunk_size=1)(theta_0)
+
+
+def times(jacobian: dict, tau: dict) -> torch.Tensor:
+    return sum(jacobian[name].flatten(2) @ tau[name].flatten() for name in tau)
+
+
+@pytest.fixture(scope="module")
+def tower():
+    """An open_clip image tower, small, in float64, no weight of it zero or one."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = VisionTransformer(image_size=8, patch_size=4, width=8, layers=2, heads=2, mlp_ratio=2.0, output_dim=4).double()
+        for p in net.parameters():
+            p.data += 0.3 * torch.randn_like(p)
+        return net.requires_grad_(False), torch.randn(3, 3, 8, 8, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def tower_jacobian(tower):
+    """In train mode, where attention has no fast path; without dropout the two modes are one function."""
+    net, x = tower
+    f, theta_0 = functional(net.train())
+    return f, theta_0, x, dense(net, theta_0, x)
+
+
+def normed(train: bool) -> tuple[nn.Module, torch.Tensor]:
+    """A network with buffers."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 2)).double().train(train)
+        net[1].running_mean += torch.randn(4)
+        return net, torch.randn(6, 3, dtype=torch.float64)
+
+
+# -- closed forms ------------------------------------------------------------------------------------------------------
+def test_quadratic_has_its_tangent_line():
+    f, theta_0 = (lambda params, x: x * params["w"] ** 2), {"w": torch.tensor(3.0, dtype=torch.float64)}
+    x, w = torch.tensor([1.0, -2.0], dtype=torch.float64), torch.tensor(5.0, dtype=torch.float64)
+    assert torch.equal(linearize(f, theta_0)({"w": w}, x), x * (9 + (5 - 3) * 6))
+    value, tangent = value_and_tangent(f, theta_0, {"w": w}, x)
+    assert torch.equal(value, 9 * x) and torch.equal(tangent, 30 * x)
+
+
+def test_model_linear_in_theta_is_its_own_linearisation():
+    f, theta_0 = functional(nn.Linear(3, 2).double())
+    x, theta = torch.randn(5, 3, dtype=torch.float64), random_like(theta_0, 0)
+    torch.testing.assert_close(linearize(f, theta_0)(theta, x), f(theta, x), **CLOSE)
+
+
+def test_tied_weights_count_in_all_their_places():
+    net = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)).double()
+    net[1].weight = net[0].weight
+    f, theta_0 = functional(net)
+    w, d, x = theta_0["0.weight"], torch.randn(3, 3, dtype=torch.float64), torch.randn(2, 3, dtype=torch.float64)
+    _, tangent = value_and_tangent(f, theta_0, {"0.weight": d}, x)
+    torch.testing.assert_close(tangent, x @ (d @ w + w @ d).T, **CLOSE)
+
+
+# -- an attention tower ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
+def test_value_and_tangent_equal_the_dense_jacobian_product(tower, tower_jacobian, train):
+    f, theta_0, x, jacobian = tower_jacobian
+    net, tau = tower[0], random_like(theta_0, 1)
+    expected_value = functional_call(net.train(), theta_0, (x,))
+    value, tangent = value_and_tangent(functional(net.train(train))[0], theta_0, tau, x)
+    torch.testing.assert_close(value, expected_value, **CLOSE)
+    torch.testing.assert_close(tangent, times(jacobian, tau), **CLOSE)
+    torch.testing.assert_close(linearize(f, theta_0)(apply(theta_0, tau), x), value + tangent, **CLOSE)
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
+def test_at_theta_0_f_lin_is_f(tower, tower_jacobian, train):
+    f, theta_0, x, _ = tower_jacobian
+    tower[0].train(train)
+    torch.testing.assert_close(linearize(f, theta_0)(theta_0, x), f(theta_0, x), **CLOSE)
+
+
+def test_f_lin_is_affine_in_theta_and_f_is_not(tower_jacobian):
+    f, theta_0, x, _ = tower_jacobian
+    f_lin, (a, b) = linearize(f, theta_0), (apply(theta_0, random_like(theta_0, seed)) for seed in (1, 2))
+    middle, gap = apply(scale(a, 0.25), b, 0.75), lambda g: g(middle, x) - 0.25 * g(a, x) - 0.75 * g(b, x)
+    torch.testing.assert_close(gap(f_lin), torch.zeros_like(gap(f_lin)), rtol=0, atol=1e-11)
+    assert gap(f).abs().max() > 0.1
+
+
+def test_residual_falls_with_the_square_of_the_distance(tower_jacobian):
+    f, theta_0, x, _ = tower_jacobian
+    f_lin, tau = linearize(f, theta_0), random_like(theta_0, 3)
+    residuals = [(f(theta, x) - f_lin(theta, x)).norm() for theta in (apply(theta_0, tau, d) for d in (2e-4, 1e-4, 5e-5))]
+    for wide, narrow in zip(residuals, residuals[1:]):
+        assert 3.98 < wide / narrow < 4.02
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
+def test_gradient_of_f_lin_is_the_jacobian_transposed_at_theta_0(tower, tower_jacobian, train):
+    f, theta_0, x, jacobian = tower_jacobian
+    tower[0].train(train)
+    theta = {name: value.requires_grad_(True) for name, value in apply(theta_0, random_like(theta_0, 4)).items()}
+    v = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    gradients = torch.autograd.grad((linearize(f, theta_0)(theta, x) * v).sum(), list(theta.values()))
+    for name, gradient in zip(theta, gradients):
+        torch.testing.assert_close(gradient, torch.tensordot(v, jacobian[name], 2), **CLOSE)
+
+
+def test_order_of_names_does_not_matter(tower_jacobian):
+    f, theta_0, x, _ = tower_jacobian
+    tau = random_like(theta_0, 6)
+    turned = dict(reversed(tau.items()))
+    assert torch.equal(value_and_tangent(f, theta_0, turned, x)[1], value_and_tangent(f, theta_0, tau, x)[1])
+    theta = apply(theta_0, tau)
+    assert torch.equal(linearize(f, theta_0)(dict(reversed(theta.items())), x), linearize(f, theta_0)(theta, x))
+
+
+# -- buffers, modes, switches ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
+def test_batch_norm_is_linearised_in_its_mode_and_keeps_its_statistics(train):
+    net, x = normed(train)
+    before = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    f, theta_0 = functional(net)
+    tau = random_like(theta_0, 7)
+    expected = functional_call(copy.deepcopy(net), theta_0, (x,)) + times(dense(net, theta_0, x), tau)
+    torch.testing.assert_close(linearize(f, theta_0)(apply(theta_0, tau), x), expected, **CLOSE)
+    f(theta_0, x)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in net.named_buffers())
+
+
+def test_mode_is_looked_up_at_each_call():
+    net, x = normed(train=True)
+    f, theta_0 = functional(net)
+    trained = f(theta_0, x)
+    net.eval()
+    torch.testing.assert_close(f(theta_0, x), net(x), **CLOSE)
+    assert not torch.allclose(f(theta_0, x), trained)
+
+
+def test_theta_0_is_a_copy():
+    net = nn.Linear(2, 2)
+    _, theta_0 = functional(net)
+    before = theta_0["weight"].clone()
+    net.weight.data.zero_()
+    assert torch.equal(theta_0["weight"], before) and not theta_0["weight"].requires_grad
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_fast_path_is_off_inside_and_as_before_afterwards(enabled):
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(enabled)
+    try:
+        with pytest.raises(KeyError), forward_differentiable():
+            assert not torch.backends.mha.get_fastpath_enabled()
+            raise KeyError
+        assert torch.backends.mha.get_fastpath_enabled() == enabled
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def test_fused_attention_kernels_are_back_after_an_error():
+    def f(params, x):
+        assert not torch.backends.cuda.flash_sdp_enabled()
+        raise KeyError
+
+    before = torch.backends.cuda.flash_sdp_enabled()
+    with pytest.raises(KeyError):
+        linearize(f, {"w": torch.ones(1)})({"w": torch.ones(1)}, torch.ones(1))
+    assert before and torch.backends.cuda.flash_sdp_enabled() and torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize("params", [
+    {"v": torch.zeros(2)}, {"w": torch.zeros(2), "b": torch.zeros(2)}, {}, {"w": torch.zeros(3)}, {"w": torch.zeros(2).double()},
+], ids=["renamed", "extra", "missing", "shape", "dtype"])
+def test_parameters_of_another_model_are_refused(params):
+    f, theta_0 = (lambda params, x: x * params["w"]), {"w": torch.ones(2)}
+    with pytest.raises(MismatchError):
+        linearize(f, theta_0)(params, torch.ones(2))
+    with pytest.raises(MismatchError):
+        value_and_tangent(f, theta_0, params, torch.ones(2))
+
+
+# -- the module --------------------------------------------------------------------------------------------------------
+def test_linearized_model_trains_and_keeps_theta_0():
+    net, x = normed(train=False)
+    lin, y = LinearizedModel(net), torch.tensor([0, 1] * 3)
+    before = copy.deepcopy(lin.theta_0.state_dict())
+    optimizer = torch.optim.SGD([p for p in lin.parameters() if p.requires_grad], lr=0.1)
+    losses = []
+    for _ in range(20):
+        loss = nn.functional.cross_entropy(lin(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
+    assert all(torch.equal(value, before[name]) for name, value in lin.theta_0.state_dict().items())
+    f, theta_0 = functional(net)
+    torch.testing.assert_close(lin(x), linearize(f, theta_0)(dict(lin.theta.named_parameters()), x), **CLOSE)
+
+
+def test_linearized_model_is_a_copy_of_its_module():
+    net, x = normed(train=False)
+    lin, before = LinearizedModel(net), net(x)
+    assert torch.equal(lin(x), before)
+    net[0].weight.data.zero_()
+    assert torch.equal(lin(x), before) and not torch.equal(net(x), before)
+
+
+def test_linearized_model_moves_whole():
+    lin = LinearizedModel(nn.Linear(2, 2)).to(torch.float64)
+    assert {p.dtype for p in lin.parameters()} == {torch.float64} and len(list(lin.parameters())) == 4
+    assert lin(torch.ones(1, 2, dtype=torch.float64)).dtype == torch.float64

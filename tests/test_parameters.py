@@ -1,0 +1,177 @@
+"""Parameters: every misuse is refused with the value and the way out, before any model is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tangent_lib import manifests
+from tangent_lib.errors import InputError
+from tangent_lib.manifests import ROOT
+from tangent_lib.parameters import (
+    DEVICES, MINIATURE_TASKS, NAMES, PAPER_TASKS, Parameters, check_parameters, read_parameters, words,
+)
+
+pytestmark = pytest.mark.usefixtures("no_model")
+
+
+def tasks_of(value: object) -> tuple[str, ...]:
+    return check_parameters(tasks=value).tasks
+
+
+# -- what is taken -----------------------------------------------------------------------------------------------------
+def test_automatic_values_of_the_miniature():
+    parameters = check_parameters()
+    assert parameters.tasks == MINIATURE_TASKS and parameters.control == "Objects" and parameters.seeds == (0,)
+    assert (parameters.model, parameters.pretrained) == ("ViT-Mini-8", "captions")
+    assert (parameters.protocol.steps, parameters.protocol.batch_size) == (150, 64)
+
+
+def test_automatic_values_of_a_full_size_model_are_the_papers(tmp_path):
+    for name in (*PAPER_TASKS, "ImageNet"):
+        for split in ("train", "test"):
+            (tmp_path / manifests.load_manifest(name).folder / split / "class").mkdir(parents=True)
+    parameters = check_parameters(model="ViT-B-16", data_root=str(tmp_path))
+    assert parameters.tasks == PAPER_TASKS and parameters.control == "ImageNet" and parameters.pretrained == "openai"
+    assert (parameters.protocol.steps, parameters.protocol.batch_size, parameters.protocol.learning_rate) == (2000, 128, 1e-5)
+
+
+@pytest.mark.parametrize("value", ["Signs,Digits", " Signs , Digits ", '["Signs","Digits"]', "['Signs', 'Digits']",
+                                   "[Signs,Digits]", ["Signs", "Digits"], ("Signs", "Digits"), "Signs,Digits,"])
+def test_all_forms_of_a_list_are_one(value):
+    assert tasks_of(value) == ("Signs", "Digits")
+
+
+@pytest.mark.parametrize("value, seeds", [(0, (0,)), ("3", (3,)), ("0,1,2", (0, 1, 2)), ([2, 0], (2, 0)), ("[0, 1]", (0, 1))])
+def test_seeds_in_all_forms(value, seeds):
+    assert check_parameters(seeds=value).seeds == seeds
+
+
+@pytest.mark.parametrize("value", [7, "7", " 7 "])
+def test_numbers_may_be_words(value):
+    protocol = check_parameters(steps=value, batch_size=value).protocol
+    assert (protocol.steps, protocol.batch_size) == (7, 7)
+    assert check_parameters(learning_rate="1e-4").protocol.learning_rate == 1e-4
+
+
+def test_one_value_given_leaves_the_others_automatic():
+    given, plain = check_parameters(steps=3).protocol, check_parameters().protocol
+    assert given.model_copy(update={"steps": plain.steps}) == plain
+
+
+def test_relative_paths_start_at_the_repository_and_absolute_ones_stay(monkeypatch, tmp_path):
+    monkeypatch.delenv("TANGENT_STORE", raising=False)
+    assert check_parameters().store == ROOT / "runs/store" and check_parameters().data_root == ROOT / "data"
+    assert check_parameters(store="here").store == ROOT / "here"
+    monkeypatch.setenv("TANGENT_STORE", str(tmp_path))
+    assert check_parameters().store == tmp_path and check_parameters(store="/there").store == Path("/there")
+
+
+def test_the_automatic_device_is_one_that_is_there():
+    assert check_parameters().device == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert check_parameters(device="cpu").device == "cpu"
+
+
+def test_words():
+    assert words("a,b") == ("a", "b") and words(3) == ("3",) and words("") == () and words([1, "b"]) == ("1", "b")
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+REFUSED = {
+    "unknown model": ({"model": "ViT-Mini-9"}, ["'ViT-Mini-9'", "did you mean 'ViT-Mini-8'", "ViT-B-16", "ViT-L-14"]),
+    "unknown weights": ({"pretrained": "openai"}, ["pretrained 'openai'", "auto", "none", "captions", ".safetensors"]),
+    "missing weights": ({"pretrained": "no.safetensors"}, ["'no.safetensors'", "no such file"]),
+    "pickled weights": ({"pretrained": "model.pt"}, ["'model.pt'", "pickle", ".safetensors"]),
+    "unknown task": ({"tasks": "Signs,Didgits"}, ["task 'Didgits'", "did you mean 'Digits'", *MINIATURE_TASKS, *PAPER_TASKS]),
+    "task in other case": ({"tasks": "signs"}, ["task 'signs'", "did you mean 'Signs'"]),
+    "no tasks": ({"tasks": ""}, ["no tasks", *MINIATURE_TASKS]),
+    "no tasks in a list": ({"tasks": []}, ["no tasks", *MINIATURE_TASKS]),
+    "task twice": ({"tasks": "Signs,Digits,Signs"}, ["differ", "Signs, Digits, Signs"]),
+    "control among tasks": ({"tasks": "Signs,Objects"}, ["differ", "control Objects", "Signs, Objects"]),
+    "chosen control among tasks": ({"tasks": "Signs,Digits", "control": "Digits"}, ["control Digits", "Signs, Digits"]),
+    "unknown control": ({"control": "Object"}, ["control 'Object'", "did you mean 'Objects'", "ImageNet"]),
+    "unknown device": ({"device": "gpu"}, ["device 'gpu'", *DEVICES]),
+    "device by number": ({"device": "cuda:7"}, ["device 'cuda:7'", *DEVICES]),
+    "unknown precision": ({"precision": "fp16"}, ["precision 'fp16'", "fp32", "bf16"]),
+    "negative seed": ({"seeds": "0,-1"}, ["seeds -1", "0"]),
+    "seed that is no number": ({"seeds": "0,x"}, ["seeds 'x'", "number"]),
+    "automatic seed": ({"seeds": "auto"}, ["seeds", "auto"]),
+    "no seed": ({"seeds": ""}, ["seed"]),
+    "seed twice": ({"seeds": "1,1"}, ["seed", "1"]),
+}
+NUMBERS = [(name, value) for name in ("steps", "batch_size") for value in (0, "0", -1, "abc", 2.5, "2.5", "nan", "", None)]
+NUMBERS += [("learning_rate", value) for value in (0, "0", -1e-5, "nan", "inf", float("nan"), float("inf"), "abc", "")]
+
+
+@pytest.mark.parametrize("given, said", REFUSED.values(), ids=REFUSED)
+def test_refused_with_the_value_and_the_allowed_ones(given, said):
+    with pytest.raises(InputError) as error:
+        check_parameters(**given)
+    assert not [word for word in said if word not in str(error.value)], str(error.value)
+
+
+@pytest.mark.parametrize("name, value", NUMBERS)
+def test_numbers_out_of_range_are_refused_by_name_value_and_limit(name, value):
+    with pytest.raises(InputError) as error:
+        check_parameters(**{name: value})
+    text, limit = str(error.value), "0" if name == "learning_rate" else "1"
+    assert text.startswith(name) and str(value) in text and limit in text.removeprefix(f"{name} {value}")
+
+
+@pytest.mark.parametrize("value", ["2.5", "1e3"])
+def test_a_number_that_is_not_whole_is_not_called_no_number(value):
+    with pytest.raises(InputError, match=f"steps '{value}'.*whole"):
+        check_parameters(steps=value)
+
+
+@pytest.mark.parametrize("there, taken", [(False, "cpu"), (True, "cuda")])
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch, there, taken):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert check_parameters().device == taken
+    with pytest.raises(InputError, match="device 'mps' is not available.*cpu" + (", cuda" if there else ", or auto")):
+        check_parameters(device="mps")
+
+
+@pytest.mark.parametrize("given", [{"tasks": "DTD"}, {"control": "ImageNet"}], ids=["task", "control"])
+def test_data_that_are_not_there_are_named_with_their_place_and_source(tmp_path, given):
+    name, = given.values()
+    with pytest.raises(InputError) as error:
+        check_parameters(data_root=str(tmp_path), **given)
+    manifest = manifests.load_manifest(name)
+    for part in (name, str(tmp_path / manifest.folder / "train"), manifest.source, "-p data_root"):
+        assert part in str(error.value)
+
+
+def test_an_empty_data_folder_is_no_data(tmp_path):
+    (tmp_path / "dtd" / "train" / "dotted").mkdir(parents=True)
+    (tmp_path / "dtd" / "test").mkdir()
+    with pytest.raises(InputError, match="dtd/test"):
+        check_parameters(tasks="DTD", data_root=str(tmp_path))
+
+
+# -- a notebook's names ------------------------------------------------------------------------------------------------
+def test_a_notebooks_names_are_read_and_its_other_names_left_alone():
+    namespace = {"tasks": "Signs", "steps": 5, "_i1": "x", "In": [], "Out": {}, "torch": torch, "Path": Path, "read": tasks_of,
+                 "__name__": "__main__"}
+    parameters = read_parameters(namespace)
+    assert isinstance(parameters, Parameters) and parameters.tasks == ("Signs",) and parameters.protocol.steps == 5
+
+
+@pytest.mark.parametrize("name, near", [("taks", "tasks"), ("learning_rates", "learning_rate"), ("batchsize", "batch_size")])
+def test_a_misspelt_name_is_refused_with_all_names(name, near):
+    with pytest.raises(InputError, match=f"parameter '{name}': did you mean '{near}'.*" + ", ".join(NAMES)):
+        read_parameters({name: "1"})
+
+
+def test_a_value_is_checked_in_a_namespace_too():
+    with pytest.raises(InputError, match="steps 0"):
+        read_parameters({"steps": 0})
+
+
+@pytest.mark.parametrize("field", ["model", "store", "data_root", "control"])
+def test_parameters_cannot_be_changed_later(field):
+    with pytest.raises(ValueError, match="frozen"):
+        setattr(check_parameters(), field, "other")
