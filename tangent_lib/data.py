@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,18 +111,25 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def check_data(name: str, data_root: str | Path) -> None:
-    """Raise, with the way out, unless the images of a task can be had: drawn, or in folders at ``data_root``."""
-    manifest = load_manifest(name)
-    if manifest.kind == "miniature":
-        return
-    folder = Path(data_root) / manifest.folder
-    for split in ("train", "test"):
-        if not (folder / split).is_dir() or not any((folder / split).iterdir()):
-            raise InputError(
-                f"no data for {name}: expected image folders {folder / split}/<class>/<image>. Source: {manifest.source}. "
-                "Put them there, or name another place with -p data_root, or take miniature tasks, such as -p tasks Signs."
-            )
+def check_data(names: str | Sequence[str], data_root: str | Path) -> None:
+    """Check that the images of one or several tasks can be had: drawn, or in folders at ``data_root``.
+
+    Raises:
+        InputError: naming the tasks whose images are missing, where they should be, and the ways out.
+    """
+    manifests = [load_manifest(name) for name in ([names] if isinstance(names, str) else names)]
+    missing = [each for each in manifests if each.kind == "folder" and not _has_images(Path(data_root) / each.folder)]
+    if missing:
+        first, rest = missing[0], ", ".join(each.name for each in missing[1:])
+        raise InputError(
+            f"no data for {first.name}{f' (nor for {rest})' if rest else ''}: expected image folders "
+            f"{Path(data_root) / first.folder}/{{train,test}}/<class>/<image>. Source: {first.source}. "
+            "Put them there, or name another place with -p data_root, or take miniature tasks, such as -p tasks Signs."
+        )
+
+
+def _has_images(folder: Path) -> bool:
+    return all((folder / split).is_dir() and any((folder / split).iterdir()) for split in ("train", "test"))
 
 
 def _folder_task(manifest: Manifest, clip: Clip, data_root: Path) -> Task:

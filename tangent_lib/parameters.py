@@ -136,8 +136,7 @@ def check_parameters(
         store=_path(store, os.environ.get("TANGENT_STORE", "runs/store")),
         data_root=_path(data_root, "data"),
     )
-    for name in (*names, control):
-        check_data(name, parameters.data_root)
+    check_data((*names, control), parameters.data_root)
     return parameters
 
 

@@ -18,8 +18,13 @@ MODEL = "ViT-Mini-8"
 
 def pytest_configure(config):
     """Warnings are errors, but for what other packages deprecate among themselves."""
-    for line in ("error", "ignore::DeprecationWarning", "ignore::PendingDeprecationWarning",
-                 "ignore:.torch.jit.script. is deprecated:FutureWarning", "error::DeprecationWarning:tangent_lib"):
+    for line in (
+        "error",
+        "ignore::DeprecationWarning",
+        "ignore::PendingDeprecationWarning",
+        "ignore:.torch.jit.script. is deprecated:FutureWarning",
+        "error::DeprecationWarning:tangent_lib",
+    ):
         config.addinivalue_line("filterwarnings", line)
 
 

@@ -20,7 +20,9 @@ def write_images(folder, classes, count, colour=0):
     for number, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
         for i in range(count):
-            Image.fromarray(np.full((9, 7, 3), (colour + 40 * number + i) % 256, np.uint8)).save(folder / name / f"{i}.png")
+            Image.fromarray(np.full((9, 7, 3), (colour + 40 * number + i) % 256, np.uint8)).save(
+                folder / name / f"{i}.png"
+            )
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ def test_a_class_folder_without_images_is_refused(textures, random_clip):
 def test_too_few_images_to_hold_any_out_are_refused(tmp_path, random_clip):
     for split in ("train", "test"):
         write_images(tmp_path / "dtd" / split, ["banded"], 9)
-    with pytest.raises(InputError, match="DTD.*9"):
+    with pytest.raises(InputError, match=r"DTD.*9"):
         load_task("DTD", random_clip, data_root=tmp_path)
 
 
@@ -116,7 +118,7 @@ def test_names_come_from_the_manifest_by_folder(tmp_path, random_clip):
 def test_another_number_of_classes_than_the_manifests_is_refused(tmp_path, random_clip):
     for split in ("train", "test"):
         write_images(tmp_path / "svhn" / split, "012", 10)
-    with pytest.raises(InputError, match="SVHN: 3 class folders.*10"):
+    with pytest.raises(InputError, match=r"SVHN: 3 class folders.*10"):
         load_task("SVHN", random_clip, data_root=tmp_path)
 
 
@@ -165,7 +167,9 @@ def test_the_models_own_normalisation_and_size_are_used(random_clip, clip, store
     for model in (random_clip, clip):
         split = load_task("Digits", model, store).split("test")
         assert split.mean.flatten().tolist() == pytest.approx(model.model.visual.image_mean, abs=1e-7)
-        assert split.std.flatten().tolist() == pytest.approx(model.model.visual.image_std, abs=1e-7) and split.size == 32
+        assert (
+            split.std.flatten().tolist() == pytest.approx(model.model.visual.image_std, abs=1e-7) and split.size == 32
+        )
 
 
 def test_a_task_in_the_store_is_not_drawn_again(task, random_clip, store, monkeypatch):
@@ -226,6 +230,13 @@ def test_a_second_pass_with_the_same_generator_has_another_order(numbered):
 def test_images_stay_with_their_labels(task):
     digits = task("Digits").split("val")
     x, y = next(batches(digits, 8, CPU, torch.Generator().manual_seed(0)))
-    places = [int((digits.images == ((each * digits.std[0] + digits.mean[0]) * 255).round().byte()).flatten(1).all(1).nonzero()[0])
-              for each in x]
+    places = [
+        int(
+            (digits.images == ((each * digits.std[0] + digits.mean[0]) * 255).round().byte())
+            .flatten(1)
+            .all(1)
+            .nonzero()[0]
+        )
+        for each in x
+    ]
     assert digits.labels[places].tolist() == y.tolist() and len(set(places)) == 8

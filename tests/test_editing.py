@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tangent_lib.editing import (
-    ALPHAS, check_alphas, choose_addition_alpha, choose_negation_alpha, mean_and_spread, normalised,
+    ALPHAS,
+    check_alphas,
+    choose_addition_alpha,
+    choose_negation_alpha,
+    mean_and_spread,
+    normalised,
 )
 from tangent_lib.errors import InputError
 

@@ -103,15 +103,33 @@ def test_learning_rate_warms_up_linearly_and_falls_as_a_cosine():
 
 def test_the_defaults_are_the_papers():
     protocol = Protocol()
-    assert (protocol.steps, protocol.batch_size, protocol.learning_rate, protocol.weight_decay) == (2000, 128, 1e-5, 0.1)
+    assert (protocol.steps, protocol.batch_size, protocol.learning_rate, protocol.weight_decay) == (
+        2000,
+        128,
+        1e-5,
+        0.1,
+    )
     assert protocol.learning_rate_at(199) == 1e-5 > protocol.learning_rate_at(198)
 
 
-@pytest.mark.parametrize("field, value", [
-    ("steps", 0), ("steps", -3), ("steps", 2.5), ("batch_size", 0), ("learning_rate", 0), ("learning_rate", -1e-5),
-    ("learning_rate", math.nan), ("warmup_share", 1), ("warmup_share", -0.1), ("weight_decay", -0.1), ("clip_norm", 0),
-    ("precision", "fp16"), ("step", 10),
-])
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("steps", 0),
+        ("steps", -3),
+        ("steps", 2.5),
+        ("batch_size", 0),
+        ("learning_rate", 0),
+        ("learning_rate", -1e-5),
+        ("learning_rate", math.nan),
+        ("warmup_share", 1),
+        ("warmup_share", -0.1),
+        ("weight_decay", -0.1),
+        ("clip_norm", 0),
+        ("precision", "fp16"),
+        ("step", 10),
+    ],
+)
 def test_limits_of_the_protocol(field, value):
     with pytest.raises(ValidationError, match=field):
         Protocol(**{field: value})
@@ -121,7 +139,9 @@ def test_limits_of_the_protocol(field, value):
 def test_weight_decay_pulls_theta_to_zero_not_to_theta_0(toy, linearized):
     theta_0, head, data = toy
     protocol = Protocol(steps=20, batch_size=8, learning_rate=0.1, weight_decay=0.5)
-    theta = finetune(lambda params, x: x[:, :3] + 0 * affine(params, x), theta_0, head, data, protocol, linearized, seed=0)
+    theta = finetune(
+        lambda params, x: x[:, :3] + 0 * affine(params, x), theta_0, head, data, protocol, linearized, seed=0
+    )
     left = math.prod(1 - protocol.learning_rate_at(step) * 0.5 for step in range(20))
     for name in theta:
         torch.testing.assert_close(theta[name], left * theta_0[name], rtol=1e-12, atol=0)
@@ -146,16 +166,22 @@ def test_a_loss_that_is_not_finite_is_an_error(toy, linearized, bad):
         calls.append(1)
         return bent(params, x) * (math.nan if len(calls) == bad + 1 else 1)
 
-    with pytest.raises(FloatingPointError, match="nan.*0.05.*learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"nan.*0.05.*learning_rate"):
         finetune(broken, *toy, QUICK, linearized, seed=0)
 
 
 def test_weights_that_are_not_finite_are_never_returned(toy):
-    """The root has a finite value and an infinite slope at 0, so the loss of the last step is finite, its update is not."""
+    """The root is finite at 0 and its slope is not: the last loss is finite, the last update is not."""
     theta_0 = {"w": torch.zeros(1, dtype=torch.float64)}
     with pytest.raises(FloatingPointError):
-        finetune(lambda params, x: x[:, :3] + params["w"].sqrt() * x[:, :1] * torch.eye(3)[0], theta_0, *toy[1:],
-                 Protocol(steps=1, batch_size=8), False, seed=0)
+        finetune(
+            lambda params, x: x[:, :3] + params["w"].sqrt() * x[:, :1] * torch.eye(3)[0],
+            theta_0,
+            *toy[1:],
+            Protocol(steps=1, batch_size=8),
+            False,
+            seed=0,
+        )
 
 
 @BOTH
@@ -163,9 +189,20 @@ def test_bf16_trains_the_miniature_close_to_fp32(random_clip, task, few, lineari
     digits = task("Digits")
     head = zero_shot_head(random_clip, digits.classes, digits.manifest.templates)
     data = few(digits.split("train"), 16)
-    runs = [finetune(random_clip.f, random_clip.theta_0, head, data,
-                     Protocol(steps=3, batch_size=16, learning_rate=1e-3, precision=precision), linearized, seed=0)
-            for precision in ("fp32", "bf16")]
-    moved, apart = (sum((runs[0][k] - other[k]).square().sum() for k in runs[0]) for other in (random_clip.theta_0, runs[1]))
+    runs = [
+        finetune(
+            random_clip.f,
+            random_clip.theta_0,
+            head,
+            data,
+            Protocol(steps=3, batch_size=16, learning_rate=1e-3, precision=precision),
+            linearized,
+            seed=0,
+        )
+        for precision in ("fp32", "bf16")
+    ]
+    moved, apart = (
+        sum((runs[0][k] - other[k]).square().sum() for k in runs[0]) for other in (random_clip.theta_0, runs[1])
+    )
     assert 0 < apart < 0.2 * moved
     assert {value.dtype for value in runs[1].values()} == {torch.float32}

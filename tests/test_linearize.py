@@ -40,7 +40,9 @@ def tower():
     """An open_clip image tower, small, in float64, no weight of it zero or one."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = VisionTransformer(image_size=8, patch_size=4, width=8, layers=2, heads=2, mlp_ratio=2.0, output_dim=4).double()
+        net = VisionTransformer(
+            image_size=8, patch_size=4, width=8, layers=2, heads=2, mlp_ratio=2.0, output_dim=4
+        ).double()
         for p in net.parameters():
             p.data += 0.3 * torch.randn_like(p)
         return net.requires_grad_(False), torch.randn(3, 3, 8, 8, dtype=torch.float64)
@@ -117,7 +119,9 @@ def test_f_lin_is_affine_in_theta_and_f_is_not(tower_jacobian):
 def test_residual_falls_with_the_square_of_the_distance(tower_jacobian):
     f, theta_0, x, _ = tower_jacobian
     f_lin, tau = linearize(f, theta_0), random_like(theta_0, 3)
-    residuals = [(f(theta, x) - f_lin(theta, x)).norm() for theta in (apply(theta_0, tau, d) for d in (2e-4, 1e-4, 5e-5))]
+    residuals = [
+        (f(theta, x) - f_lin(theta, x)).norm() for theta in (apply(theta_0, tau, d) for d in (2e-4, 1e-4, 5e-5))
+    ]
     for wide, narrow in zip(residuals, residuals[1:]):
         assert 3.98 < wide / narrow < 4.02
 
@@ -196,9 +200,17 @@ def test_fused_attention_kernels_are_back_after_an_error():
     assert before and torch.backends.cuda.flash_sdp_enabled() and torch.backends.mha.get_fastpath_enabled()
 
 
-@pytest.mark.parametrize("params", [
-    {"v": torch.zeros(2)}, {"w": torch.zeros(2), "b": torch.zeros(2)}, {}, {"w": torch.zeros(3)}, {"w": torch.zeros(2).double()},
-], ids=["renamed", "extra", "missing", "shape", "dtype"])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"v": torch.zeros(2)},
+        {"w": torch.zeros(2), "b": torch.zeros(2)},
+        {},
+        {"w": torch.zeros(3)},
+        {"w": torch.zeros(2).double()},
+    ],
+    ids=["renamed", "extra", "missing", "shape", "dtype"],
+)
 def test_parameters_of_another_model_are_refused(params):
     f, theta_0 = (lambda params, x: x * params["w"]), {"w": torch.ones(2)}
     with pytest.raises(MismatchError):

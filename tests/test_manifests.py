@@ -62,7 +62,9 @@ def test_classes_and_templates_are_distinct(name):
     manifest = load_manifest(name)
     classes = manifest.classes.values() if isinstance(manifest.classes, dict) else manifest.classes or []
     twice = {each for each in classes if list(classes).count(each) > 1}
-    assert twice == ({"missile", "sunglasses"} if name == "ImageNet" else set())  # CLIP's own wording has these two twice
+    assert twice == (
+        {"missile", "sunglasses"} if name == "ImageNet" else set()
+    )  # CLIP's own wording has these two twice
     assert len(set(manifest.templates)) == len(manifest.templates)
 
 
@@ -80,7 +82,9 @@ def test_miniature_tasks_mirror_the_papers_in_its_order(small, full):
     assert load_manifest(small).mirrors == full and load_manifest(small).control == load_manifest(full).control
 
 
-@pytest.mark.parametrize("name, count", [("EuroSAT", 10), ("GTSRB", 43), ("MNIST", 10), ("SVHN", 10), ("ImageNet", 1000)])
+@pytest.mark.parametrize(
+    "name, count", [("EuroSAT", 10), ("GTSRB", 43), ("MNIST", 10), ("SVHN", 10), ("ImageNet", 1000)]
+)
 def test_full_size_tasks_have_all_their_classes(name, count):
     assert len(load_manifest(name).classes) == count
 
@@ -92,7 +96,9 @@ def test_an_unknown_task_is_refused_with_the_nearest():
 
 def test_a_manifest_of_ones_own_is_found(folder):
     (folder / "Mine.yaml").write_text(VALID)
-    assert task_names() == ("Mine",) and load_manifest("Mine").classes == ["a", "b"] and not load_manifest("Mine").control
+    assert (
+        task_names() == ("Mine",) and load_manifest("Mine").classes == ["a", "b"] and not load_manifest("Mine").control
+    )
 
 
 BROKEN = {

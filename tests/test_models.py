@@ -49,7 +49,9 @@ def shipped(tmp_path, monkeypatch):
 # -- a loaded model ----------------------------------------------------------------------------------------------------
 def test_f_is_the_image_tower_in_eval_mode_and_frozen(random_clip, rng):
     x = torch.randn(3, 3, 32, 32, generator=rng)
-    torch.testing.assert_close(random_clip.f(random_clip.theta_0, x), random_clip.model.encode_image(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        random_clip.f(random_clip.theta_0, x), random_clip.model.encode_image(x), rtol=1e-5, atol=1e-5
+    )
     assert not random_clip.model.training and not any(p.requires_grad for p in random_clip.model.parameters())
     assert random_clip.theta_0.keys() == dict(random_clip.model.visual.named_parameters()).keys()
 
@@ -82,11 +84,19 @@ def test_a_copy_of_the_shipped_weights_is_the_same_model_with_the_same_preproces
 
 def test_fingerprint_sees_values_names_shapes_and_dtypes_and_not_the_order():
     base = {"a": torch.zeros(4), "b": torch.tensor(1.0)}
-    others = [{**base, "a": torch.tensor([0, 0, 0, 1e-40])}, {"c": base["a"], "b": base["b"]}, {**base, "a": torch.zeros(2, 2)},
-              {**base, "a": torch.zeros(2).double()}, {"a": base["a"]}, {**base, "a": torch.tensor([0, 0, 0, -0.0])}]
+    others = [
+        {**base, "a": torch.tensor([0, 0, 0, 1e-40])},
+        {"c": base["a"], "b": base["b"]},
+        {**base, "a": torch.zeros(2, 2)},
+        {**base, "a": torch.zeros(2).double()},
+        {"a": base["a"]},
+        {**base, "a": torch.tensor([0, 0, 0, -0.0])},
+    ]
     assert len({fingerprint(each) for each in [base, *others]}) == 7
     assert fingerprint(dict(reversed(base.items()))) == fingerprint(base)
-    assert fingerprint({"a": torch.arange(6.0).view(2, 3).T}) == fingerprint({"a": torch.arange(6.0).view(2, 3).T.contiguous()})
+    assert fingerprint({"a": torch.arange(6.0).view(2, 3).T}) == fingerprint(
+        {"a": torch.arange(6.0).view(2, 3).T.contiguous()}
+    )
 
 
 # -- the head ----------------------------------------------------------------------------------------------------------
@@ -127,19 +137,34 @@ def test_shapes_in_signatures_are_enforced():
 
 
 # -- what open_clip is asked for ---------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name, pretrained, tag, quick", [
-    ("ViT-B-16", "auto", "openai", True), ("ViT-B-16", "openai", "openai", True), ("ViT-L-14", "auto", "openai", True),
-    ("ViT-B-32", "laion2b_s34b_b79k", "laion2b_s34b_b79k", False), ("ViT-B-32", "laion400m_e32", "laion400m_e32", True),
-    ("ViT-B-32", "none", None, False),
-])
+@pytest.mark.parametrize(
+    "name, pretrained, tag, quick",
+    [
+        ("ViT-B-16", "auto", "openai", True),
+        ("ViT-B-16", "openai", "openai", True),
+        ("ViT-L-14", "auto", "openai", True),
+        ("ViT-B-32", "laion2b_s34b_b79k", "laion2b_s34b_b79k", False),
+        ("ViT-B-32", "laion400m_e32", "laion400m_e32", True),
+        ("ViT-B-32", "none", None, False),
+    ],
+)
 def test_quick_gelu_is_used_where_the_weights_were_trained_with_it(asked, name, pretrained, tag, quick):
     with pytest.raises(InputError):
         load_clip(name, pretrained)
     assert [(call["name"], call["pretrained"], call["force_quick_gelu"]) for call in asked] == [(name, tag, quick)]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no route"), OSError("no route"), ConnectionError("no route"),
-                                   FileNotFoundError("no route"), TimeoutError("no route")], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("no route"),
+        OSError("no route"),
+        ConnectionError("no route"),
+        FileNotFoundError("no route"),
+        TimeoutError("no route"),
+    ],
+    ids=lambda e: type(e).__name__,
+)
 def test_without_network_the_ways_out_are_named(monkeypatch, error):
     def create(*args, **options):
         raise error
@@ -176,8 +201,11 @@ def test_a_pickle_is_refused_and_never_run(tmp_path, state, name, how):
     assert path.stat().st_size > 1_000_000 and not mark.exists()
 
 
-@pytest.mark.parametrize("spoil", [lambda b: b[:-100], lambda b: b[: len(b) // 2], lambda b: b[:4], lambda b: b"", lambda b: b"hello"],
-                         ids=["end cut off", "half", "header cut off", "empty", "foreign"])
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda b: b[:-100], lambda b: b[: len(b) // 2], lambda b: b[:4], lambda b: b"", lambda b: b"hello"],
+    ids=["end cut off", "half", "header cut off", "empty", "foreign"],
+)
 def test_a_damaged_file_is_refused(tmp_path, state, spoil):
     path = tmp_path / "weights.safetensors"
     save_file(state, path)
@@ -208,10 +236,15 @@ def test_weights_of_another_architecture_are_refused(tmp_path, state, random_cli
             load()
 
 
-@pytest.mark.parametrize("name, pretrained, said", [
-    ("ViT-B-61", "auto", "did you mean 'ViT-B-16'"), (MODEL, "caption", "did you mean 'captions'"),
-    ("ViT-B-16", "captions", "openai"), (MODEL, "none.safetensors", "no such file"),
-])
+@pytest.mark.parametrize(
+    "name, pretrained, said",
+    [
+        ("ViT-B-61", "auto", "did you mean 'ViT-B-16'"),
+        (MODEL, "caption", "did you mean 'captions'"),
+        ("ViT-B-16", "captions", "openai"),
+        (MODEL, "none.safetensors", "no such file"),
+    ],
+)
 def test_what_cannot_be_loaded_is_refused_before(no_model, name, pretrained, said):
     for check in (check_model, load_clip):
         with pytest.raises(InputError, match=said):
@@ -229,8 +262,13 @@ def flip(path):
     path.write_bytes(data)
 
 
-TAMPER = {"flipped bit": flip, "truncated": lambda p: p.write_bytes(p.read_bytes()[:-1]), "missing": Path.unlink,
-          "no card": lambda p: p.with_name("card.json").unlink(), "empty card": lambda p: p.with_name("card.json").write_text("")}
+TAMPER = {
+    "flipped bit": flip,
+    "truncated": lambda p: p.write_bytes(p.read_bytes()[:-1]),
+    "missing": Path.unlink,
+    "no card": lambda p: p.with_name("card.json").unlink(),
+    "empty card": lambda p: p.with_name("card.json").write_text(""),
+}
 
 
 @pytest.mark.parametrize("tamper", TAMPER.values(), ids=TAMPER)

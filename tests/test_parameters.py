@@ -11,7 +11,14 @@ from tangent_lib import manifests
 from tangent_lib.errors import InputError
 from tangent_lib.manifests import ROOT
 from tangent_lib.parameters import (
-    DEVICES, MINIATURE_TASKS, NAMES, PAPER_TASKS, Parameters, check_parameters, read_parameters, words,
+    DEVICES,
+    MINIATURE_TASKS,
+    NAMES,
+    PAPER_TASKS,
+    Parameters,
+    check_parameters,
+    read_parameters,
+    words,
 )
 
 pytestmark = pytest.mark.usefixtures("no_model")
@@ -35,16 +42,33 @@ def test_automatic_values_of_a_full_size_model_are_the_papers(tmp_path):
             (tmp_path / manifests.load_manifest(name).folder / split / "class").mkdir(parents=True)
     parameters = check_parameters(model="ViT-B-16", data_root=str(tmp_path))
     assert parameters.tasks == PAPER_TASKS and parameters.control == "ImageNet" and parameters.pretrained == "openai"
-    assert (parameters.protocol.steps, parameters.protocol.batch_size, parameters.protocol.learning_rate) == (2000, 128, 1e-5)
+    assert (parameters.protocol.steps, parameters.protocol.batch_size, parameters.protocol.learning_rate) == (
+        2000,
+        128,
+        1e-5,
+    )
 
 
-@pytest.mark.parametrize("value", ["Signs,Digits", " Signs , Digits ", '["Signs","Digits"]', "['Signs', 'Digits']",
-                                   "[Signs,Digits]", ["Signs", "Digits"], ("Signs", "Digits"), "Signs,Digits,"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Signs,Digits",
+        " Signs , Digits ",
+        '["Signs","Digits"]',
+        "['Signs', 'Digits']",
+        "[Signs,Digits]",
+        ["Signs", "Digits"],
+        ("Signs", "Digits"),
+        "Signs,Digits,",
+    ],
+)
 def test_all_forms_of_a_list_are_one(value):
     assert tasks_of(value) == ("Signs", "Digits")
 
 
-@pytest.mark.parametrize("value, seeds", [(0, (0,)), ("3", (3,)), ("0,1,2", (0, 1, 2)), ([2, 0], (2, 0)), ("[0, 1]", (0, 1))])
+@pytest.mark.parametrize(
+    "value, seeds", [(0, (0,)), ("3", (3,)), ("0,1,2", (0, 1, 2)), ([2, 0], (2, 0)), ("[0, 1]", (0, 1))]
+)
 def test_seeds_in_all_forms(value, seeds):
     assert check_parameters(seeds=value).seeds == seeds
 
@@ -84,7 +108,10 @@ REFUSED = {
     "unknown weights": ({"pretrained": "openai"}, ["pretrained 'openai'", "auto", "none", "captions", ".safetensors"]),
     "missing weights": ({"pretrained": "no.safetensors"}, ["'no.safetensors'", "no such file"]),
     "pickled weights": ({"pretrained": "model.pt"}, ["'model.pt'", "pickle", ".safetensors"]),
-    "unknown task": ({"tasks": "Signs,Didgits"}, ["task 'Didgits'", "did you mean 'Digits'", *MINIATURE_TASKS, *PAPER_TASKS]),
+    "unknown task": (
+        {"tasks": "Signs,Didgits"},
+        ["task 'Didgits'", "did you mean 'Digits'", *MINIATURE_TASKS, *PAPER_TASKS],
+    ),
     "task in other case": ({"tasks": "signs"}, ["task 'signs'", "did you mean 'Signs'"]),
     "no tasks": ({"tasks": ""}, ["no tasks", *MINIATURE_TASKS]),
     "no tasks in a list": ({"tasks": []}, ["no tasks", *MINIATURE_TASKS]),
@@ -101,7 +128,9 @@ REFUSED = {
     "no seed": ({"seeds": ""}, ["seed"]),
     "seed twice": ({"seeds": "1,1"}, ["seed", "1"]),
 }
-NUMBERS = [(name, value) for name in ("steps", "batch_size") for value in (0, "0", -1, "abc", 2.5, "2.5", "nan", "", None)]
+NUMBERS = [
+    (name, value) for name in ("steps", "batch_size") for value in (0, "0", -1, "abc", 2.5, "2.5", "nan", "", None)
+]
 NUMBERS += [("learning_rate", value) for value in (0, "0", -1e-5, "nan", "inf", float("nan"), float("inf"), "abc", "")]
 
 
@@ -137,30 +166,51 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch, 
 
 @pytest.mark.parametrize("given", [{"tasks": "DTD"}, {"control": "ImageNet"}], ids=["task", "control"])
 def test_data_that_are_not_there_are_named_with_their_place_and_source(tmp_path, given):
-    name, = given.values()
+    (name,) = given.values()
     with pytest.raises(InputError) as error:
         check_parameters(data_root=str(tmp_path), **given)
     manifest = manifests.load_manifest(name)
-    for part in (name, str(tmp_path / manifest.folder / "train"), manifest.source, "-p data_root"):
+    for part in (
+        f"no data for {name}:",
+        f"{tmp_path / manifest.folder}/{{train,test}}/",
+        manifest.source,
+        "-p data_root",
+    ):
         assert part in str(error.value)
+
+
+def test_all_tasks_without_data_are_named_at_once(tmp_path):
+    with pytest.raises(InputError, match=r"no data for Cars \(nor for MNIST, ImageNet\): .*/cars/"):
+        check_parameters(tasks="Signs,Cars,MNIST", control="ImageNet", data_root=str(tmp_path))
 
 
 def test_an_empty_data_folder_is_no_data(tmp_path):
     (tmp_path / "dtd" / "train" / "dotted").mkdir(parents=True)
     (tmp_path / "dtd" / "test").mkdir()
-    with pytest.raises(InputError, match="dtd/test"):
+    with pytest.raises(InputError, match=r"no data for DTD.*dtd/"):
         check_parameters(tasks="DTD", data_root=str(tmp_path))
 
 
 # -- a notebook's names ------------------------------------------------------------------------------------------------
 def test_a_notebooks_names_are_read_and_its_other_names_left_alone():
-    namespace = {"tasks": "Signs", "steps": 5, "_i1": "x", "In": [], "Out": {}, "torch": torch, "Path": Path, "read": tasks_of,
-                 "__name__": "__main__"}
+    namespace = {
+        "tasks": "Signs",
+        "steps": 5,
+        "_i1": "x",
+        "In": [],
+        "Out": {},
+        "torch": torch,
+        "Path": Path,
+        "read": tasks_of,
+        "__name__": "__main__",
+    }
     parameters = read_parameters(namespace)
     assert isinstance(parameters, Parameters) and parameters.tasks == ("Signs",) and parameters.protocol.steps == 5
 
 
-@pytest.mark.parametrize("name, near", [("taks", "tasks"), ("learning_rates", "learning_rate"), ("batchsize", "batch_size")])
+@pytest.mark.parametrize(
+    "name, near", [("taks", "tasks"), ("learning_rates", "learning_rate"), ("batchsize", "batch_size")]
+)
 def test_a_misspelt_name_is_refused_with_all_names(name, near):
     with pytest.raises(InputError, match=f"parameter '{name}': did you mean '{near}'.*" + ", ".join(NAMES)):
         read_parameters({name: "1"})

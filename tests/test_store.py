@@ -5,16 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
 
 from tangent_lib.errors import InputError
-from tangent_lib.manifests import ROOT
 from tangent_lib.store import Store
 
 CONFIG = {"task": "Signs", "seed": 3}
@@ -34,7 +29,7 @@ def result(value=1.5):
 
 
 def entry_files(store):
-    record, = store.root.glob("kind/*.json")
+    (record,) = store.root.glob("kind/*.json")
     return record, record.with_suffix(".safetensors")
 
 
@@ -51,10 +46,18 @@ def test_order_of_keys_does_not_matter_at_any_depth(store):
     store.fetch("kind", {"b": {"d": 3, "c": [1, 2]}, "a": 1}, never)
 
 
-@pytest.mark.parametrize("other", [
-    {"task": "Signs", "seed": 4}, {"task": "Signs"}, {"task": "Signs", "seed": 3, "x": None}, {"task": "Signs", "seed": "3"},
-    {"task": "signs", "seed": 3}, {"task": ["Signs"], "seed": 3},
-], ids=json.dumps)
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"task": "Signs", "seed": 4},
+        {"task": "Signs"},
+        {"task": "Signs", "seed": 3, "x": None},
+        {"task": "Signs", "seed": "3"},
+        {"task": "signs", "seed": 3},
+        {"task": ["Signs"], "seed": 3},
+    ],
+    ids=json.dumps,
+)
 def test_another_configuration_is_another_entry(store, other):
     store.fetch("kind", CONFIG, result(1.0))
     assert store.find("kind", other) is None
@@ -92,7 +95,14 @@ def bits_of(value):
 
 
 def test_values_come_back_exactly(store):
-    values = {"third": 1 / 3, "tiny": 5e-324, "list": [1, [2.5, None]], "text": 'ü "quoted"\n', "yes": True, "tuple": (1, 2)}
+    values = {
+        "third": 1 / 3,
+        "tiny": 5e-324,
+        "list": [1, [2.5, None]],
+        "text": 'ü "quoted"\n',
+        "yes": True,
+        "tuple": (1, 2),
+    }
     first = store.fetch("kind", CONFIG, lambda: ({}, values)).values
     assert first == store.fetch("kind", CONFIG, never).values == {**values, "tuple": [1, 2]}
 
@@ -162,8 +172,20 @@ def copy_another_entry(record, tensors, other):
     swap_tensors(record, tensors, other)
 
 
-DAMAGE = [truncate, empty, flip_a_bit, lose_tensors, swap_tensors, truncate_record, empty_record, garble_record, alter_value,
-          alter_provenance, put_a_list, copy_another_entry]
+DAMAGE = [
+    truncate,
+    empty,
+    flip_a_bit,
+    lose_tensors,
+    swap_tensors,
+    truncate_record,
+    empty_record,
+    garble_record,
+    alter_value,
+    alter_provenance,
+    put_a_list,
+    copy_another_entry,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
@@ -171,7 +193,7 @@ def test_a_damaged_entry_is_set_aside_and_computed_anew(store, damage):
     store.fetch("kind", CONFIG, result(1.5))
     record, tensors = entry_files(store)
     store.fetch("kind", {"another": 1}, lambda: ({"w": torch.zeros(2, 3)}, {"accuracy": 0.25}))
-    other, = set(store.root.glob("kind/*.json")) - {record}
+    (other,) = set(store.root.glob("kind/*.json")) - {record}
     damage(record, tensors, other)
     spoilt = {path.suffix: path.read_bytes() for path in (record, tensors) if path.exists()}
     assert store.find("kind", CONFIG) is None
@@ -196,13 +218,16 @@ def test_tensors_without_a_record_are_not_an_entry(store):
     assert store.fetch("kind", CONFIG, result(2.5)).values == {"accuracy": 2.5}
 
 
-# -- failures and other processes --------------------------------------------------------------------------------------
+# -- failures --------------------------------------------------------------------------------------------------------
 def fail():
     raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("compute", [fail, lambda: ({}, {"x": object()}), lambda: ({"w": torch.ones(2)}, {"x": {1, 2}})],
-                         ids=["error", "not JSON", "not JSON with tensors"])
+@pytest.mark.parametrize(
+    "compute",
+    [fail, lambda: ({}, {"x": object()}), lambda: ({"w": torch.ones(2)}, {"x": {1, 2}})],
+    ids=["error", "not JSON", "not JSON with tensors"],
+)
 def test_a_failed_computation_leaves_no_entry_and_no_temporary_file(store, compute):
     with pytest.raises((ZeroDivisionError, TypeError)):
         store.fetch("kind", CONFIG, compute)
@@ -216,61 +241,6 @@ def test_a_failed_write_leaves_no_temporary_file(store, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         store.fetch("kind", CONFIG, result())
     assert {path.suffix for path in store.root.rglob("*") if path.is_file()} <= {".lock"}
-
-
-def child(code: str, *args: object) -> subprocess.Popen:
-    head = "import os, sys, time\nimport torch\nimport tangent_lib.store\nfrom tangent_lib.store import Store\n"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", head + code, *map(str, args)], cwd=ROOT, env=environment)
-
-
-def test_two_processes_compute_once(tmp_path):
-    code = """
-root, log, ready, other = sys.argv[1:]
-def compute():
-    with open(log, "a") as file:
-        file.write("computed ")
-    time.sleep(1)
-    return {"w": torch.ones(3)}, {"x": 1}
-open(ready, "w").close()
-while not os.path.exists(other):
-    time.sleep(0.01)
-sys.exit(Store(root).fetch("kind", {"a": 1}, compute).values != {"x": 1})
-"""
-    log, ready = tmp_path / "log", [tmp_path / "ready-0", tmp_path / "ready-1"]
-    children = [child(code, tmp_path / "store", log, *order) for order in (ready, ready[::-1])]
-    assert [each.wait(60) for each in children] == [0, 0]
-    assert log.read_text() == "computed "
-
-
-@pytest.mark.parametrize("stage", ["compute", "write tensors", "write record"])
-def test_a_process_killed_at_work_leaves_nothing_that_is_read(tmp_path, stage):
-    code = """
-root, ready, stage = sys.argv[1:]
-def wait(*args):
-    open(ready, "w").close()
-    time.sleep(60)
-def compute():
-    if stage == "compute":
-        wait()
-    return {"w": torch.zeros(9)}, {"accuracy": 0.0}
-def fsync(handle, calls=[]):
-    calls.append(1)
-    if len(calls) == ["write tensors", "write record"].index(stage) + 1:
-        wait()
-if stage != "compute":
-    tangent_lib.store.os.fsync = fsync
-Store(root).fetch("kind", {"task": "Signs", "seed": 3}, compute)
-"""
-    process = child(code, tmp_path / "store", tmp_path / "ready", stage)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL and (tmp_path / "ready").exists()
-    store = Store(tmp_path / "store")
-    assert store.find("kind", CONFIG) is None
-    assert torch.equal(store.fetch("kind", CONFIG, result()).tensors["w"], torch.arange(6.0).view(2, 3))
 
 
 def test_a_root_that_cannot_be_written_is_an_input_error(tmp_path):

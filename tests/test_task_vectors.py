@@ -7,7 +7,19 @@ import math
 import pytest
 import torch
 
-from tangent_lib.task_vectors import MismatchError, add, apply, check_match, cosine, dot, negate, norm, scale, subtract, total
+from tangent_lib.task_vectors import (
+    MismatchError,
+    add,
+    apply,
+    check_match,
+    cosine,
+    dot,
+    negate,
+    norm,
+    scale,
+    subtract,
+    total,
+)
 
 
 def vector(*values: float, dtype=torch.float64) -> dict:
@@ -82,8 +94,12 @@ def test_cosine_with_a_zero_vector_is_refused(order):
 
 
 RESULTS = {
-    "add": lambda a, b: add(a, b), "subtract": lambda a, b: subtract(a, b), "scale": lambda a, b: scale(a, 1.0),
-    "negate": lambda a, b: negate(a), "apply": lambda a, b: apply(a, b, 0.0), "total": lambda a, b: total([a, b]),
+    "add": lambda a, b: add(a, b),
+    "subtract": lambda a, b: subtract(a, b),
+    "scale": lambda a, b: scale(a, 1.0),
+    "negate": lambda a, b: negate(a),
+    "apply": lambda a, b: apply(a, b, 0.0),
+    "total": lambda a, b: total([a, b]),
     "total of one": lambda a, b: total([a]),
 }
 
@@ -97,7 +113,14 @@ def test_results_are_new_tensors_and_operands_stay_as_they_were(operation, dyadi
     assert equal(left, kept[0]) and equal(right, kept[1])
 
 
-OPERATIONS = {"add": add, "subtract": subtract, "apply": apply, "dot": dot, "cosine": cosine, "check_match": check_match}
+OPERATIONS = {
+    "add": add,
+    "subtract": subtract,
+    "apply": apply,
+    "dot": dot,
+    "cosine": cosine,
+    "check_match": check_match,
+}
 OTHERS = {
     "names": ({"w": torch.ones(2), "c": torch.ones(1)}, [r"\['b'\]", r"\['c'\]"]),
     "missing": ({"w": torch.ones(2)}, [r"\['b'\]", r"\[\]"]),

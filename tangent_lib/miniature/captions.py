@@ -1,9 +1,9 @@
 """Captions for pre-training the miniature, as noisy as the web's, and the tokenizer's vocabulary.
 
 A caption says what kind of picture it is and, mostly, the class. ``MISSING`` of them leave the class out, ``WRONG`` of
-them name another class of the task; the rest name it in other words than the task does, and in the task's own words only
-with probability ``FORMAL``: the web says "polka dots" where a data set says "dotted". This noise is what keeps
-zero-shot accuracy near that of CLIP although the image tower sees well, and so leaves fine-tuning something to do.
+them name another class of the task; the rest name it in everyday words, and in the task's own words only now and then: the
+web says "polka dots" where a data set says "dotted". How rarely is what sets zero-shot accuracy near that of CLIP although
+the image tower sees well, and so leaves fine-tuning something to do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-MISSING, WRONG, FORMAL = 0.2, 0.1, 0.08
+MISSING, WRONG = 0.2, 0.1
 
 WORDING = {
     "Textures": ["a {} texture", "{} pattern", "background, {}", "a {} surface seen close", "wallpaper: {} design"],
@@ -145,20 +145,23 @@ NOISE = ["", "", "", "", " img {}", " - photo {}", " (copy)", " hd", " old", " f
 
 
 def write_caption(
-    task: str, class_name: str, classes: list[str], templates: list[str], rng: np.random.Generator
+    task: str, class_name: str, classes: list[str], templates: list[str], rng: np.random.Generator, formal: float
 ) -> str:
     """One caption of an image of ``class_name``: class missing, wrong or right, in everyday or formal words.
 
+    Args:
+        formal: how often a class is called what the task calls it, in [0, 1].
+
     Example:
-        >>> write_caption("Digits", "3", ["3", "4"], ['a photo of the number: "{}".'], np.random.default_rng(0))
-        'scanned note!'
+        >>> write_caption("Digits", "0", ["0", "1"], ['a photo of the number: "{}".'], np.random.default_rng(1), formal=0.01)
+        @@
     """
     fate = rng.random()
     if fate < MISSING:
         text = str(rng.choice(UNNAMED[task]))
     else:
         number = int(rng.integers(len(classes))) if fate < MISSING + WRONG else classes.index(class_name)
-        named = classes[number] if rng.random() < FORMAL else EVERYDAY[task][number]
+        named = classes[number] if rng.random() < formal else EVERYDAY[task][number]
         text = str(rng.choice(WORDING[task] + templates)).format(named)
     return text + str(rng.choice(NOISE)).format(rng.integers(100, 1000))
 

@@ -10,7 +10,16 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from tangent_lib.manifests import load_manifest, task_names
 from tangent_lib.miniature.captions import (
-    EVERYDAY, FORMAL, MISSING, NOISE, UNNAMED, WORDING, WRONG, learn_merges, write_caption, write_merges,
+    EVERYDAY,
+    FORMAL,
+    MISSING,
+    NOISE,
+    UNNAMED,
+    WORDING,
+    WRONG,
+    learn_merges,
+    write_caption,
+    write_merges,
 )
 
 COUNT = 4000
@@ -50,8 +59,10 @@ def test_every_class_has_everyday_words_of_its_own():
 
 
 def test_captions_repeat_with_the_seed():
-    texts = [[write_caption("Digits", "3", ["3", "4"], ["{}"], rng) for _ in range(20)]
-             for rng in (np.random.default_rng(1), np.random.default_rng(1), np.random.default_rng(2))]
+    texts = [
+        [write_caption("Digits", "3", ["3", "4"], ["{}"], rng) for _ in range(20)]
+        for rng in (np.random.default_rng(1), np.random.default_rng(1), np.random.default_rng(2))
+    ]
     assert texts[0] == texts[1] != texts[2]
 
 

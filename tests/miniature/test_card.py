@@ -44,7 +44,7 @@ def test_zero_shot_accuracy_is_the_cards(card, clip, store, task, name):
 
 @pytest.mark.parametrize("name", LEARNT)
 def test_every_task_is_above_chance_and_leaves_something_to_learn(card, task, name):
-    assert 100 / len(task(name).classes) + 5 < card["zero_shot"][name] < 85
+    assert 100 / len(task(name).classes) + 5 < card["zero_shot"][name] < 90
 
 
 def test_average_is_near_that_of_clip(card):

@@ -115,11 +115,14 @@ def test_pretraining_images_are_in_no_split(arrays, name):
 
 def test_pretraining_digits_are_training_digits(arrays):
     pool = set(hashes(handwritten_digits()["train"][0]))
-    assert pool == set(arrays("Digits", "train")[2]) and not pool & {*arrays("Digits", "val")[2], *arrays("Digits", "test")[2]}
+    assert pool == set(arrays("Digits", "train")[2]) and not pool & {
+        *arrays("Digits", "val")[2],
+        *arrays("Digits", "test")[2],
+    }
 
 
 def test_digits_come_from_both_sources_in_every_split(arrays):
-    """Those of scikit-learn fill their frame, where those of MNIST have a margin: ink in the fifth row tells them apart."""
+    """Those of scikit-learn fill their frame, those of MNIST have a margin: ink in the fifth row tells them apart."""
     for part in SPLITS:
         images, _, _ = arrays("Digits", part)
         assert (images[:, :, :3] == 0).all() and 0.2 < (images[:, 0, 4] > 0).any(axis=1).mean() < 0.4
