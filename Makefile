@@ -5,7 +5,8 @@ BIN := .venv/bin
 NOTEBOOKS := 01_miniature 02_task_vectors 03_nonlinear_advantage 05_linear_ft
 EXECUTED := $(NOTEBOOKS:%=book/executed/%.ipynb)
 LIBRARY := $(wildcard tangent_lib/*.py tangent_lib/*.html tangent_lib/miniature/*.py tangent_lib/miniature/*/*)
-PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/*.mplstyle book/_static/*)
+RECORDED := $(wildcard book/recorded/*.json)
+PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/*.mplstyle book/_ext/*.py book/_static/*)
 
 STRIP := $(BIN)/nbstripout --keep-count --extra-keys "metadata.widgets metadata.papermill cell.metadata.papermill \
 	cell.metadata.execution metadata.language_info"
@@ -51,7 +52,7 @@ clean: ## remove the book and the executed notebooks; results in runs/store stay
 	@touch $@
 
 # with ARGS the notebooks always run anew
-book/executed/%.ipynb: notebooks/%.ipynb $(LIBRARY) .venv/.installed $(if $(ARGS),FORCE)
+book/executed/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(RECORDED) .venv/.installed $(if $(ARGS),FORCE)
 	@mkdir -p $(@D)
 	@echo "==> notebook $* (one of $(words $(NOTEBOOKS)): $(NOTEBOOKS))"
 	$(BIN)/papermill $< $@.part --log-output --no-progress-bar $(ARGS)

@@ -23,7 +23,7 @@ from tangent_lib.models import check_model
 
 PAPER_TASKS = ("Cars", "DTD", "EuroSAT", "GTSRB", "MNIST", "RESISC45", "SUN397", "SVHN")
 MINIATURE_TASKS = ("Vehicles", "Textures", "LandCover", "Signs", "Digits", "Aerial", "Scenes", "ClutteredDigits")
-MINIATURE_PROTOCOL = {"steps": 150, "batch_size": 64, "learning_rate": 3e-4}
+MINIATURE_PROTOCOL = {"steps": 240, "batch_size": 32, "learning_rate": 6e-4}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -81,8 +81,8 @@ def read_parameters(namespace: Mapping[str, object]) -> Parameters:
 
 
 def _is_parameter(name: str, value: object) -> bool:
-    """Not what Python or IPython put there themselves."""
-    if name.startswith("_") or name in {"In", "Out", "exit", "quit", "open", "get_ipython"}:
+    """Not what Python or IPython put there themselves, nor what was imported: modules, functions, classes, constants."""
+    if name.startswith("_") or name.isupper() or name in {"In", "Out", "exit", "quit", "open", "get_ipython"}:
         return False
     return not isinstance(value, (types.ModuleType, type)) and not callable(value)
 
@@ -109,7 +109,7 @@ def check_parameters(
     Example:
         >>> parameters = check_parameters(tasks="Signs,Digits", steps=10)
         >>> parameters.tasks, parameters.protocol.steps, parameters.protocol.batch_size
-        (('Signs', 'Digits'), 10, 64)
+        ((("Signs", "Digits"), 10, 32)
     """
     pretrained = check_model(model, str(pretrained))
     small = model in miniature.NAMES

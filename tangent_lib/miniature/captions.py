@@ -1,7 +1,7 @@
 """Captions for pre-training the miniature, as noisy as the web's, and the tokenizer's vocabulary.
 
 A caption says what kind of picture it is and, mostly, the class. ``MISSING`` of them leave the class out, ``WRONG`` of
-them name another class of the task; the rest name it in everyday words, and in the task's own words only now and then: the
+them name a class of the task at random; the rest name it in everyday words, and in the task's own words only now and then: the
 web says "polka dots" where a data set says "dotted". How rarely is what sets zero-shot accuracy near that of CLIP although
 the image tower sees well, and so leaves fine-tuning something to do.
 """
@@ -153,8 +153,8 @@ def write_caption(
         formal: how often a class is called what the task calls it, in [0, 1].
 
     Example:
-        >>> write_caption("Digits", "0", ["0", "1"], ['a photo of the number: "{}".'], np.random.default_rng(1), formal=0.01)
-        @@
+        >>> write_caption("Digits", "0", ["0", "1"], ['the number: "{}".'], np.random.default_rng(2), formal=0.01)
+        'the digit zero - photo 182'
     """
     fate = rng.random()
     if fate < MISSING:
