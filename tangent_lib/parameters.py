@@ -109,7 +109,7 @@ def check_parameters(
     Example:
         >>> parameters = check_parameters(tasks="Signs,Digits", steps=10)
         >>> parameters.tasks, parameters.protocol.steps, parameters.protocol.batch_size
-        ((("Signs", "Digits"), 10, 32)
+        (('Signs', 'Digits'), 10, 32)
     """
     pretrained = check_model(model, str(pretrained))
     small = model in miniature.NAMES

@@ -77,6 +77,12 @@ def test_same_seed_is_bit_identical_whatever_the_global_seed_and_another_seed_di
 
 
 @BOTH
+def test_another_seed_is_another_order_of_the_images(toy, linearized):
+    thetas = [finetune(bent, *toy, QUICK, linearized, seed) for seed in (0, 0, 1)]
+    assert same(thetas[0], thetas[1]) and not same(thetas[1], thetas[2])
+
+
+@BOTH
 def test_theta_0_and_the_global_random_numbers_stay_as_they_were(toy, linearized):
     kept, state = {name: value.clone() for name, value in toy[0].items()}, torch.get_rng_state()
     theta = finetune(lambda params, x: torch.dropout(bent(params, x), 0.2, train=True), *toy, QUICK, linearized, seed=3)

@@ -223,6 +223,7 @@ def test_parameters_of_another_model_are_refused(params):
 def test_linearized_model_trains_and_keeps_theta_0():
     net, x = normed(train=False)
     lin, y = LinearizedModel(net), torch.tensor([0, 1] * 3)
+    assert {name.split(".")[0] for name, p in lin.named_parameters() if p.requires_grad} == {"theta"}
     before = copy.deepcopy(lin.theta_0.state_dict())
     optimizer = torch.optim.SGD([p for p in lin.parameters() if p.requires_grad], lr=0.1)
     losses = []
