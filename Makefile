@@ -55,8 +55,8 @@ clean: ## remove the book and the executed notebooks; results in runs/store stay
 book/executed/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(RECORDED) .venv/.installed $(if $(ARGS),FORCE)
 	@mkdir -p $(@D)
 	@echo "==> notebook $* (one of $(words $(NOTEBOOKS)): $(NOTEBOOKS))"
-	$(BIN)/papermill $< $@.part --log-output --no-progress-bar $(ARGS)
-	@mv $@.part $@
+	$(BIN)/papermill $< $(@D)/.$*.ipynb --log-output --no-progress-bar $(ARGS)
+	@mv $(@D)/.$*.ipynb $@
 
 _build/html/index.html: $(EXECUTED) $(PAGES)
 	@echo "==> the book"

@@ -46,8 +46,8 @@ def test_addition_weighs_tasks_by_their_single_task_accuracy():
 
 def test_addition_takes_the_smallest_alpha_on_a_tie():
     assert choose_addition_alpha(GRID, {"a": [0.2, 0.7, 0.7]}, {"a": 0.8}) == 0.5
-    val, single = {"a": [0.1, 0.3, 0.0], "b": [0.1, 0.0, 0.3], "c": [0.1, 0.1, 0.1]}, dict.fromkeys("abc", 0.7)
-    assert choose_addition_alpha(GRID, val, single) == 0.5
+    val = {"a": [0.0, 0.3, 0.1], "b": [0.0, 0.2, 0.2], "c": [0.0, 0.1, 0.3]}  # added in this order, 1.0 is 1e-16 ahead
+    assert choose_addition_alpha(GRID, val, dict.fromkeys("abc", 1.0)) == 0.5
 
 
 def test_negation_forgets_most_within_the_constraint():

@@ -12,6 +12,7 @@ from tangent_lib.errors import InputError
 from tangent_lib.manifests import ROOT
 from tangent_lib.parameters import (
     DEVICES,
+    MINIATURE_PROTOCOL,
     MINIATURE_TASKS,
     NAMES,
     PAPER_TASKS,
@@ -33,7 +34,7 @@ def test_automatic_values_of_the_miniature():
     parameters = check_parameters()
     assert parameters.tasks == MINIATURE_TASKS and parameters.control == "Objects" and parameters.seeds == (0,)
     assert (parameters.model, parameters.pretrained) == ("ViT-Mini-8", "captions")
-    assert (parameters.protocol.steps, parameters.protocol.batch_size) == (150, 64)
+    assert parameters.protocol.model_dump().items() > MINIATURE_PROTOCOL.items()
 
 
 def test_automatic_values_of_a_full_size_model_are_the_papers(tmp_path):
@@ -198,6 +199,7 @@ def test_a_notebooks_names_are_read_and_its_other_names_left_alone():
         "steps": 5,
         "_i1": "x",
         "In": [],
+        "ALPHAS": (0.0,),
         "Out": {},
         "torch": torch,
         "Path": Path,

@@ -11,7 +11,6 @@ from open_clip.tokenizer import SimpleTokenizer
 from tangent_lib.manifests import load_manifest, task_names
 from tangent_lib.miniature.captions import (
     EVERYDAY,
-    FORMAL,
     MISSING,
     NOISE,
     UNNAMED,
@@ -29,7 +28,7 @@ CLASSES = ["zebra", "okapi", "gnu", "ibex"]
 @pytest.fixture(scope="module")
 def captions():
     rng = np.random.default_rng(0)
-    return [write_caption("Signs", "zebra", CLASSES, ["a photo of the {} of prompts."], rng) for _ in range(COUNT)]
+    return [write_caption("Signs", "zebra", CLASSES, ["a photo of the {} of prompts."], rng, 0.1) for _ in range(COUNT)]
 
 
 def share(captions, *words):
@@ -43,13 +42,21 @@ def test_classes_are_missing_wrong_and_right_as_often_as_said(captions):
     assert share(captions, *sum(words, ())) == close(1 - MISSING)
     assert share(captions, *sum(words[1:], ())) == close(0.75 * WRONG)
     assert share(captions, *words[0]) == close(1 - MISSING - 0.75 * WRONG)
-    assert share(captions, *CLASSES) == close((1 - MISSING) * FORMAL)
+    assert share(captions, *CLASSES) == close((1 - MISSING) * 0.1)
 
 
 def test_wording_varies_and_prompts_are_among_it(captions):
     named = [caption for caption in captions if EVERYDAY["Signs"][0] in caption]
     assert 0.1 < share(named, "of prompts.") < 0.25 and len(set(captions)) > 500
     assert not [caption for caption in captions if "{" in caption]
+
+
+@pytest.mark.parametrize("formal, words", [(0.0, EVERYDAY["Signs"]), (1.0, CLASSES)])
+def test_a_class_is_named_in_everyday_or_in_formal_words(formal, words):
+    rng = np.random.default_rng(3)
+    texts = [write_caption("Signs", "okapi", CLASSES, ["a {}"], rng, formal) for _ in range(500)]
+    named = share(texts, *CLASSES, *EVERYDAY["Signs"][:4])
+    assert named == share(texts, *words[:4]) and named > 0.7 and share(texts, words[1]) > 0.6
 
 
 def test_every_class_has_everyday_words_of_its_own():
@@ -60,7 +67,7 @@ def test_every_class_has_everyday_words_of_its_own():
 
 def test_captions_repeat_with_the_seed():
     texts = [
-        [write_caption("Digits", "3", ["3", "4"], ["{}"], rng) for _ in range(20)]
+        [write_caption("Digits", "3", ["3", "4"], ["{}"], rng, 0.5) for _ in range(20)]
         for rng in (np.random.default_rng(1), np.random.default_rng(1), np.random.default_rng(2))
     ]
     assert texts[0] == texts[1] != texts[2]
