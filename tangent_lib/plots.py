@@ -123,7 +123,7 @@ def matrix(names: Sequence[str], values: np.ndarray, label: str) -> Figure:
 
 
 def residuals(sizes: Sequence[float], values: Sequence[float]) -> Figure:
-    """The norm of f - f_lin over that of theta - theta_0, on logarithmic axes, with a line of slope 2 through the last point."""
+    """The norm of f - f_lin over that of theta - theta_0, on logarithmic axes, with a line of slope 2."""
     figure, axis = plt.subplots(figsize=(5.0, 3.4))
     guide = values[-1] * (np.asarray(sizes) / sizes[-1]) ** 2
     axis.loglog(sizes, guide, color="#767676", linestyle="--", label="slope 2")

@@ -164,9 +164,9 @@ def relations(rows: Sequence[dict[str, str]]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("relation")
 
 
-def near(summaries: Summaries, recorded: dict | None, mode: str, measure: Measure, points: float = 3.0) -> bool | None:
-    """Is the mean of this run within ``points`` of the recorded mean? None where nothing is recorded."""
+def near(summaries: Summaries, recorded: dict | None, mode: str, measure: Measure) -> bool | None:
+    """Is the mean of this run within 3 points or 3 standard deviations of the recorded mean? None where none is recorded."""
     if recorded is None:
         return None
-    gap = np.mean(across(summaries, mode, measure)) - np.mean(across(recorded["summaries"], mode, measure))
-    return bool(abs(100 * gap) <= points)
+    mean, spread = mean_and_spread(across(recorded["summaries"], mode, measure))
+    return bool(abs(np.mean(across(summaries, mode, measure)) - mean) <= max(0.03, 3 * (spread or 0)))

@@ -19,7 +19,8 @@ print(json.dumps({mode: run.summary(mode, 0) for mode in ("non-linear", "linear"
 
 
 def start(store):
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, str(store)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-c", PROGRAM, str(store)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
 def test_ten_kills_leave_the_results_unchanged(tmp_path):

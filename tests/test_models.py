@@ -1,4 +1,4 @@
-"""Loading: what is taken, what is refused, and that no weights are ever read as a pickle."""
+"""Loading: what is taken, what is refused, and that a file is never read as a pickle."""
 
 from __future__ import annotations
 

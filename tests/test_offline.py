@@ -34,7 +34,8 @@ def test_the_guard_catches_a_connection(tmp_path):
 def test_a_notebook_with_fewer_steps_opens_none(tmp_path):
     notebook = nbformat.read(ROOT / "notebooks" / "02_task_vectors.ipynb", as_version=4)
     cells = [cell.source for cell in notebook.cells if cell.cell_type == "code" and "set_" not in cell.source]
-    shorter = "\n".join(cells).replace('steps: str = "auto"', "steps = 2").replace('tasks: str = "auto"', 'tasks = "Digits,Signs"')
+    shorter = "\n".join(cells).replace('steps: str = "auto"', "steps = 2")
+    shorter = shorter.replace('tasks: str = "auto"', 'tasks = "Digits,Signs"')
     result = run_guarded(shorter, tmp_path)
     assert result.returncode == 0, result.stderr[-2000:]
     assert (tmp_path / "store" / "finetuned").is_dir()

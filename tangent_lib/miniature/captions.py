@@ -1,8 +1,8 @@
 """Captions for pre-training the miniature, as noisy as the web's, and the tokenizer's vocabulary.
 
 A caption says what kind of picture it is and, mostly, the class. ``MISSING`` of them leave the class out, ``WRONG`` of
-them name a class of the task at random; the rest name it in everyday words, and in the task's own words only now and then: the
-web says "polka dots" where a data set says "dotted". How rarely is what sets zero-shot accuracy near that of CLIP although
+them name a class of the task at random; the rest name it in everyday words, and in the task's own words only now and
+then: the web says "polka dots" where a data set says "dotted". How rarely is what sets zero-shot accuracy near that of CLIP although
 the image tower sees well, and so leaves fine-tuning something to do.
 """
 
