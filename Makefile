@@ -24,7 +24,7 @@ test: .venv/.installed ## unit tests, docstring examples, and the notebooks agai
 	$(BIN)/python -m pytest tests tangent_lib
 	@echo "==> the notebooks, from an empty store"
 	store=$$(mktemp -d) && trap 'rm -rf "$$store"' EXIT && \
-	TANGENT_STORE="$$store" $(BIN)/python -m pytest -p no:jaxtyping notebooks --nbval-lax --nbval-current-env --nbval-cell-timeout=3600
+	TANGENT_STORE="$$store" $(BIN)/python -m pytest -o addopts="" notebooks --nbval-lax --nbval-current-env --nbval-cell-timeout=3600
 
 lint: .venv/.installed ## ruff on library, tests and notebooks; notebooks hold no outputs but the checked ones
 	$(BIN)/ruff check .

@@ -135,15 +135,20 @@ def _has_images(folder: Path) -> bool:
 def _folder_task(manifest: Manifest, clip: Clip, data_root: Path) -> Task:
     check_data(manifest.name, data_root)
     folder = data_root / manifest.folder
-    train = ImageFolder(folder / "train", clip.train_transform)
-    plain = ImageFolder(folder / "train", clip.eval_transform)
-    test = ImageFolder(folder / "test", clip.eval_transform)
+    try:
+        train = ImageFolder(folder / "train", clip.train_transform)
+        plain = ImageFolder(folder / "train", clip.eval_transform)
+        test = ImageFolder(folder / "test", clip.eval_transform)
+    except FileNotFoundError as error:
+        raise InputError(f"{manifest.name}: {error}") from error
     if train.classes != test.classes:
         raise InputError(
             f"{manifest.name}: train and test have different class folders: "
             f"{sorted(set(train.classes) ^ set(test.classes))[:5]}"
         )
     held_out = min(5000, len(train) // 10)
+    if not held_out:
+        raise InputError(f"{manifest.name}: {len(train)} training images, at least 10 are needed for a validation split")
     kept, val = random_split(range(len(train)), [len(train) - held_out, held_out], torch.Generator().manual_seed(0))
     splits = {"train": Subset(train, kept.indices), "val": Subset(plain, val.indices), "test": test}
     listing = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch  # noqa: F401, used by the examples
 from jaxtyping import Int
 from torch import Tensor
 

@@ -24,7 +24,7 @@ def check_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
         InputError: if there are none, or one is not in [0, 1].
 
     Example:
-        >>> check_alphas([0, 0.5, 1])
+        >>> check_alphas([0.0, 0.5, 1.0])
         (0.0, 0.5, 1.0)
     """
     if not len(alphas):
@@ -38,6 +38,8 @@ def check_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
 def normalised(accuracies: Mapping[str, float], single_task: Mapping[str, float]) -> float:
     """The mean over tasks of the accuracy over the single-task accuracy of the same mode and split (equation 7).
 
+    A task that its own model never gets right counts as 0.
+
     Raises:
         ValueError: if the tasks differ.
 
@@ -47,7 +49,8 @@ def normalised(accuracies: Mapping[str, float], single_task: Mapping[str, float]
     """
     if accuracies.keys() != single_task.keys():
         raise ValueError(f"accuracies of {sorted(accuracies)}, but single-task accuracies of {sorted(single_task)}")
-    return float(np.mean([accuracies[task] / single_task[task] for task in accuracies]))
+    shares = [accuracies[task] / single_task[task] if single_task[task] else 0.0 for task in accuracies]
+    return float(np.mean(shares))
 
 
 def choose_addition_alpha(

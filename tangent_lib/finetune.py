@@ -101,6 +101,10 @@ def finetune(
             optimizer.step()
             if step % 50 == 0 or step == protocol.steps - 1:
                 _check_finite(loss, step, protocol)
+    if not all(value.isfinite().all() for value in theta.values()):
+        raise FloatingPointError(
+            f"the fine-tuned weights are not finite: lower the learning rate of {protocol.learning_rate} (-p learning_rate)"
+        )
     return {name: value.detach() for name, value in theta.items()}
 
 

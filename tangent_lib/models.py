@@ -13,6 +13,7 @@ from pathlib import Path
 import open_clip
 import torch
 from jaxtyping import Float
+from open_clip.transformer import QuickGELU
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -39,8 +40,9 @@ class Clip:
 
     @property
     def digest(self) -> str:
-        """A fingerprint of all weights, text tower included: what the store knows the model by."""
-        return fingerprint({name: p.detach() for name, p in self.model.named_parameters()})
+        """A fingerprint of all weights, text tower included, and QuickGELU if used: what the store knows the model by."""
+        quick = any(isinstance(module, QuickGELU) for module in self.model.modules())
+        return fingerprint({name: p.detach() for name, p in self.model.named_parameters()}) + "-quickgelu" * quick
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> str:
@@ -121,11 +123,12 @@ def load_clip(name: str = "ViT-Mini-8", pretrained: str = "auto", device: str | 
     quick_gelu = bool(tag) and open_clip.pretrained.get_pretrained_cfg(name, tag).get("quick_gelu", False)
     if name in miniature.NAMES and tag:
         miniature.verify(name)
+    small = {"image_mean": miniature.MEAN, "image_std": miniature.STD} if name in miniature.NAMES else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:
             model, train_transform, eval_transform = open_clip.create_model_and_transforms(
-                name, pretrained=tag, force_quick_gelu=quick_gelu, device=device
+                name, pretrained=tag, force_quick_gelu=quick_gelu, device=device, **small
             )
         except (RuntimeError, OSError) as error:
             raise InputError(

@@ -125,6 +125,9 @@ def check_parameters(
     }
     automatic = MINIATURE_PROTOCOL if small else {}
     protocol = Protocol(**{**automatic, **{k: v for k, v in given.items() if v is not None}}, precision=precision)
+    numbers = tuple(_number('seeds', seed, int, 0) for seed in words(seeds))
+    if not numbers or None in numbers or len(set(numbers)) < len(numbers):
+        raise InputError(f"seeds '{seeds}': give one seed or several different ones, from 0 up")
     parameters = Parameters(
         model=model,
         pretrained=pretrained,
@@ -166,13 +169,14 @@ def _check_tasks(names: tuple[str, ...], control: str) -> None:
         raise InputError(f"tasks must differ from each other and from the control {control}: got {', '.join(names)}")
 
 
-def _number(name: str, value: object, kind: type, low: float) -> float | None:
+def _number(name: str, value: object, kind: type, low: float | int) -> float | int | None:
     if value == "auto":
         return None
     try:
         number = kind(str(value))
     except ValueError:
-        raise InputError(f"{name} '{value}' is not a number: give one from {low} up, or auto") from None
+        whole = "whole " if kind is int else ""
+        raise InputError(f"{name} '{value}' is not a {whole}number: give one from {low} up, or auto") from None
     if number < low or (kind is float and not 0 < number < float("inf")):
         raise InputError(f"{name} {value} is out of range: it must be {'above' if kind is float else 'at least'} {low}")
     return number

@@ -92,7 +92,7 @@ class Store:
         base = self._base(kind, config)
         record_path, tensor_path = base.with_suffix(".json"), base.with_suffix(".safetensors")
         try:
-            text = record_path.read_text()
+            text = record_path.read_bytes()
         except FileNotFoundError:
             return None
         try:
@@ -129,6 +129,7 @@ class Store:
             "sha256": hashlib.sha256(data).hexdigest() if data else None,
             "provenance": provenance(),
         }
+        record = json.loads(json.dumps(record))
         record["digest"] = _digest(record)
         _replace(base.with_suffix(".json"), json.dumps(record, indent=1).encode())
         return Entry(load(data) if data else {}, json.loads(json.dumps(values)), record)

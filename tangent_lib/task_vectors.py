@@ -96,7 +96,7 @@ def total(taus: Iterable[Params]) -> Params:
     taus = list(taus)
     if not taus:
         raise ValueError("the sum of no task vectors has no shape: give at least one")
-    result = taus[0]
+    result = scale(taus[0], 1.0)
     for tau in taus[1:]:
         result = add(result, tau)
     return result
@@ -121,7 +121,7 @@ def dot(left: Params, right: Params) -> float:
         11.0
     """
     check_match(left, right)
-    return sum((left[name].double() * right[name].double()).sum().item() for name in left)
+    return sum((left[name].cpu().double() * right[name].cpu().double()).sum().item() for name in left)
 
 
 def norm(tau: Params) -> float:

@@ -33,7 +33,11 @@ def read_card(name: str) -> dict:
         >>> sorted(read_card("ViT-Mini-8")["zero_shot"])[:2]
         ['Aerial', 'ClutteredDigits']
     """
-    return json.loads((FOLDER / name / "card.json").read_text())
+    try:
+        return json.loads((FOLDER / name / "card.json").read_text())
+    except (OSError, ValueError) as error:
+        way_out = "restore it with 'git checkout -- tangent_lib/miniature'"
+        raise InputError(f"the card of {name} is damaged: {way_out}") from error
 
 
 def verify(name: str) -> None:

@@ -22,7 +22,7 @@ class Canvas:
         self.image = np.zeros((n, 3, size, size), np.float32)
 
     # -- random numbers, one per image -----------------------------------------------------------------------------
-    def uniform(self, low: float, high: float) -> np.ndarray:
+    def uniform(self, low: float | int, high: float | int) -> np.ndarray:
         """One uniform number per image, ``(n, 1, 1)``."""
         return self.rng.uniform(low, high, (self.n, 1, 1)).astype(np.float32)
 

@@ -2,8 +2,8 @@
 
 A caption says what kind of picture it is and, mostly, the class. ``MISSING`` of them leave the class out, ``WRONG`` of
 them name a class of the task at random; the rest name it in everyday words, and in the task's own words only now and
-then: the web says "polka dots" where a data set says "dotted". How rarely is what sets zero-shot accuracy near that of CLIP although
-the image tower sees well, and so leaves fine-tuning something to do.
+then: the web says "polka dots" where a data set says "dotted". How rarely is what sets zero-shot
+accuracy near that of CLIP although the image tower sees well, and so leaves fine-tuning something to do.
 """
 
 from __future__ import annotations

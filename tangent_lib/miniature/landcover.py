@@ -33,7 +33,7 @@ def _ground(c: Canvas, cells=5, depth=0.6) -> None:
     c.blend(c.uniform(0.1, depth) * 1.5 * c.noise(cells), _land(c))
 
 
-def _frame(c: Canvas, low: float, high: float):
+def _frame(c: Canvas, low: float | int, high: float | int):
     """Turned coordinates in units of a random length between ``low`` and ``high``, and that length."""
     length = c.uniform(low, high)
     return *c.place(c.uniform(0, 2 * np.pi), length, c.uniform(-1, 1), c.uniform(-1, 1)), length

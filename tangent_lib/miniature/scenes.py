@@ -43,7 +43,7 @@ def _ridge(c: Canvas, cells: int) -> np.ndarray:
     return c.noise(cells)[:, c.size // 2 : c.size // 2 + 1, :]
 
 
-def _backdrop(c: Canvas, low: float, high: float) -> np.ndarray:
+def _backdrop(c: Canvas, low: float | int, high: float | int) -> np.ndarray:
     """Sky over a horizon, which is returned; far hills in half of the images."""
     _sky(c)
     horizon = c.uniform(low, high)

@@ -21,7 +21,7 @@ def _inks(c: Canvas) -> np.ndarray:
     return light + flip * (dark - light)
 
 
-def _frame(c: Canvas, low: float, high: float, warp=0.25):
+def _frame(c: Canvas, low: float | int, high: float | int, warp=0.25):
     """Warped, turned coordinates in periods, ``low`` to ``high`` to a unit, and the length of a period."""
     x, y = (t + c.uniform(0, warp) * (c.noise(3) - 0.5) for t in (c.x, c.y))
     period = 1 / c.uniform(low, high)
