@@ -214,20 +214,22 @@ class Experiment:
         """``negation`` of every task."""
         return {n: self.negation(n, mode_name, seed) for n in _watched(self.parameters.tasks, f"negation, {mode_name}")}
 
-    def xi_diagonal(self, pair: tuple[str, str], mode_name: str, seed: int) -> dict:
-        """xi(alpha, alpha) of two tasks on their test points, for every alpha of the sweep (equation 6).
+    def xi_diagonal(
+        self, pair: tuple[str, str], mode_name: str, seed: int, alphas: tuple[float, ...] | None = None
+    ) -> dict:
+        """xi(alpha, alpha) of two tasks on their test points, for some alphas or all of the sweep (equation 6).
 
         Returns:
             ``alphas`` and ``xi``, as long.
         """
-        mode = mode_named(mode_name)
+        mode, alphas = mode_named(mode_name), check_alphas(alphas or self.alphas)
 
         def compute() -> tuple[dict, dict]:
             taus = [self.task_vector(name, mode.linear_training, seed) for name in pair]
             alone, together = [], []
             for t, name in enumerate(pair):
-                own = [[alpha * (t == 0), alpha * (t == 1)] for alpha in self.alphas]
-                both = [[alpha, alpha] for alpha in self.alphas]
+                own = [[alpha * (t == 0), alpha * (t == 1)] for alpha in alphas]
+                both = [[alpha, alpha] for alpha in alphas]
                 predicted, _ = predict(
                     self.clip.f,
                     self.clip.theta_0,
@@ -239,9 +241,10 @@ class Experiment:
                 )
                 alone.append(predicted[: len(own)])
                 together.append(predicted[len(own) :])
-            return {}, {"alphas": list(self.alphas), "xi": disentanglement_error(alone, together).tolist()}
+            return {}, {"alphas": list(alphas), "xi": disentanglement_error(alone, together).tolist()}
 
-        return self.store.fetch("xi_diagonal", self._editing_config(mode_name, seed, *pair), compute).values
+        config = {**self._editing_config(mode_name, seed, *pair), "alphas": list(alphas)}
+        return self.store.fetch("xi_diagonal", config, compute).values
 
     def summary(self, mode_name: str, seed: int) -> dict:
         """What the tables need of one mode and seed, all on test: single-task, addition, negation."""
