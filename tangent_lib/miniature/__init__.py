@@ -16,7 +16,7 @@ import open_clip
 from tangent_lib.errors import InputError
 
 FOLDER = Path(__file__).parent
-NAMES = ("ViT-Mini-8",)
+NAMES = ("ViT-Mini-8", "ViT-Mini-4", "ViT-Mini-L-8")
 TAG = "captions"
 MEAN = STD = (0.5, 0.5, 0.5)
 

@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import open_clip
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from tangent_lib import miniature
 from tangent_lib.manifests import load_manifest, task_names
 from tangent_lib.miniature.captions import learn_merges, write_caption, write_merges
+from tangent_lib.miniature.grow import grow
 from tangent_lib.miniature.tasks import DRAWN, drawn_images, generator, handwritten_digits
 from tangent_lib.provenance import ROOT, provenance
 from tangent_lib.store import Store
@@ -34,6 +35,12 @@ RECIPE = {
     "towers": {"steps": 2600, "warmup_steps": 100, "captions_per_image": 4, "formal": 0.08},
     "text": {"steps": 800, "warmup_steps": 50, "captions_per_image": 2, "formal": 0.01},
 }  # fmt: skip
+GROWN = {"grown_from": "ViT-Mini-8", "batch_size": 128}
+RECIPES = {
+    "ViT-Mini-8": RECIPE,
+    "ViT-Mini-4": {**RECIPE, **GROWN, "towers": {**RECIPE["towers"], "steps": 700}},
+    "ViT-Mini-L-8": {**RECIPE, **GROWN, "towers": {**RECIPE["towers"], "steps": 1200}},
+}
 
 
 def training_images(recipe: dict) -> tuple[np.ndarray, list[tuple[str, int]]]:
@@ -100,7 +107,9 @@ def pretrain(name: str, recipe: dict, store: Store) -> nn.Module:
     images, shown = training_images(recipe)
     pixels = torch.from_numpy(images)
     first = write_captions(shown, "towers", recipe)
-    write_merges(learn_merges(first, recipe["merges"]), miniature.FOLDER / "merges.txt.gz")
+    source = recipe.get("grown_from")
+    if source is None:
+        write_merges(learn_merges(first, recipe["merges"]), miniature.FOLDER / "merges.txt.gz")
     tokenizer = open_clip.get_tokenizer(name)
 
     def tokens(texts: list[str], stage: str) -> Tensor:
@@ -112,6 +121,8 @@ def pretrain(name: str, recipe: dict, store: Store) -> nn.Module:
     def towers() -> tuple[dict[str, Tensor], dict]:
         torch.manual_seed(recipe["seed"])
         model = open_clip.create_model(name)
+        if source is not None:
+            model.load_state_dict(grow(load_file(miniature.weights_path(source)), model))
         fit(model, lambda batch: features(model, batch), tokens(first, "towers"), model.parameters(), "towers", recipe)
         return model.state_dict(), {}
 
@@ -160,13 +171,13 @@ def main() -> None:
     parser.add_argument("--model", default="ViT-Mini-8", choices=miniature.NAMES)
     args = parser.parse_args()
     start, origin = time.time(), provenance()
-    model = pretrain(args.model, RECIPE, Store(ROOT / "runs" / "store"))
+    model = pretrain(args.model, RECIPES[args.model], Store(ROOT / "runs" / "store"))
     path = miniature.weights_path(args.model)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
     path.chmod(0o644)
     card = {
         "model": args.model,
-        "recipe": RECIPE,
+        "recipe": RECIPES[args.model],
         "parameters": sum(p.numel() for p in model.parameters()),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "minutes": round((time.time() - start) / 60, 1),
