@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -44,6 +45,29 @@ class ImageArray(Dataset):
         if x.shape[-1] != self.size:
             x = torch.nn.functional.interpolate(x, size=(self.size, self.size), mode="bicubic", antialias=True)
         return x, self.labels[indices]
+
+
+def random_points(data: Dataset, count: int, seed: int = 0) -> Dataset:
+    """A random subset of a dataset, the same for the same seed.
+
+    Raises:
+        InputError: if there are fewer images, or none is asked for.
+
+    Example:
+        >>> images, labels = torch.zeros(9, 3, 2, 2, dtype=torch.uint8), torch.arange(9)
+        >>> len(random_points(ImageArray(images, labels, (0.5,) * 3, (0.5,) * 3, 2), 4))
+        4
+    """
+    if not 1 <= count <= len(data):
+        raise InputError(f"{count} points asked for: give from 1 to {len(data)}, all that the split has (-p points)")
+    if count == len(data):
+        return data
+    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:count]
+    if not isinstance(data, ImageArray):
+        return Subset(data, chosen.tolist())
+    subset = copy.copy(data)
+    subset.images, subset.labels = data.images[chosen], data.labels[chosen]
+    return subset
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,60 @@
-"""The weight disentanglement error xi (tangent-space paper, Section 4, equation 6)."""
+"""The weight disentanglement error xi (tangent-space paper, Section 4, equation 6; attention-only paper, equation 2)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch  # noqa: F401, used by the examples
-from jaxtyping import Int
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils.data import Dataset
+
+from tangent_lib.data import batches
+from tangent_lib.errors import InputError, unknown
+from tangent_lib.evaluate import EVAL_BATCH, features_at
+from tangent_lib.linearize import Function
+from tangent_lib.models import classify
+from tangent_lib.task_vectors import Params
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 def prediction_error(left: Int[Tensor, "*settings n"], right: Int[Tensor, "*settings n"]) -> Tensor:
-    """dist(y_1, y_2) = 1(y_1 != y_2), averaged over the points.
+    """dist(y_1, y_2) = 1(y_1 != y_2) of predicted classes, averaged over the points.
 
     Example:
         >>> prediction_error(torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 2, 0]))
         tensor(0.2500)
     """
     return (left != right).float().mean(dim=-1)
+
+
+def kl_divergence(left: Float[Tensor, "*settings n dim"], right: Float[Tensor, "*settings n dim"]) -> Tensor:
+    """Symmetrised Kullback-Leibler divergence of softmaxed representations, averaged over the points, in nats.
+
+        (KL(p, q) + KL(q, p)) / 2 = 1/2 sum_k (p_k - q_k) (log p_k - log q_k),  p = softmax(left), q = softmax(right)
+
+    Example:
+        >>> left, right = torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, -1.0]])
+        >>> kl_divergence(left, left).item(), round(kl_divergence(left, right).item(), 4)
+        (0.0, 0.3808)
+    """
+    log_p, log_q = left.log_softmax(dim=-1), right.log_softmax(dim=-1)
+    return 0.5 * ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(dim=-1).mean(dim=-1)
+
+
+DISTANCES: dict[str, Distance] = {"prediction error": prediction_error, "KL divergence": kl_divergence}
+
+
+def distance_named(name: str) -> Distance:
+    """A distance by name.
+
+    Raises:
+        InputError: for an unknown distance.
+    """
+    if name not in DISTANCES:
+        raise unknown("distance", name, DISTANCES)
+    return DISTANCES[name]
 
 
 def disentanglement_error(
@@ -44,3 +80,63 @@ def disentanglement_error(
     if len(alone) != len(together):
         raise ValueError(f"outputs of {len(alone)} tasks alone, but of {len(together)} together")
     return sum(distance(a, b) for a, b in zip(alone, together))
+
+
+def alpha_grid(count: int, bound: float) -> list[float]:
+    """``count`` equispaced values in [-bound, bound]; both axes of a grid of xi (Appendix A: 20 in [-3, 3]).
+
+    Raises:
+        InputError: for an empty grid.
+
+    Example:
+        >>> alpha_grid(3, 2.0)
+        [-2.0, 0.0, 2.0]
+    """
+    if count < 1 or bound <= 0:
+        raise InputError(f"empty grid: {count} values up to {bound}; give at least one value and a bound above 0")
+    return torch.linspace(-bound, bound, count, dtype=torch.float64).tolist()
+
+
+@torch.no_grad()
+def xi_at(
+    f: Function,
+    theta_0: Params,
+    taus: Sequence[Params],
+    settings: Sequence[Sequence[float]],
+    heads: Sequence[Tensor],
+    data: Sequence[Dataset],
+    linearized: bool,
+) -> dict[str, list[float]]:
+    """xi at many settings (alpha_1, ..., alpha_T), by prediction error and by KL divergence of the representations.
+
+    What a task's own vector does alone is computed once for each value of its alpha, not once a setting.
+
+    Args:
+        settings: the alphas, one per task in each setting.
+        heads: the head of each task, ``(classes, dim)``; the prediction error compares argmaxes of its logits on the task's own points.
+        data: the points of each task.
+        linearized: use f_lin.
+
+    Returns:
+        for each distance the value at every setting.
+
+    Raises:
+        InputError: for no settings.
+    """
+    if not len(settings):
+        raise InputError("empty grid: give at least one setting of the alphas")
+    xi = {name: torch.zeros(len(settings), dtype=torch.float64) for name in DISTANCES}
+    for t, (head, points) in enumerate(zip(heads, data, strict=True)):
+        values = sorted({setting[t] for setting in settings})
+        own = [[value if s == t else 0.0 for s in range(len(taus))] for value in values]
+        for x, _ in batches(points, EVAL_BATCH, head.device):
+            alone = dict(zip(values, features_at(f, theta_0, taus, own, x, linearized)))
+            for i, together in enumerate(features_at(f, theta_0, taus, settings, x, linearized)):
+                for name, distance in DISTANCES.items():
+                    error = distance(*(_output(z, head, name) for z in (alone[settings[i][t]], together)))
+                    xi[name][i] += error.item() * len(x) / len(points)
+    return {name: values.tolist() for name, values in xi.items()}
+
+
+def _output(features: Tensor, head: Tensor, distance: str) -> Tensor:
+    return classify(features, head).argmax(dim=-1) if distance == "prediction error" else features.float()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -47,24 +47,36 @@ def predict(
     """
     predictions, labels = [], []
     for x, y in batches(data, EVAL_BATCH, head.device):
-        features = _tangent_features if linearized else _features
-        predictions.append(torch.stack([classify(z, head).argmax(-1) for z in features(f, theta_0, taus, settings, x)]))
+        features = features_at(f, theta_0, taus, settings, x, linearized)
+        predictions.append(torch.stack([classify(z, head).argmax(-1) for z in features]))
         labels.append(y)
     return torch.cat(predictions, dim=1), torch.cat(labels)
 
 
-def _features(f: Function, theta_0: Params, taus: Sequence[Params], settings: Settings, x: Tensor):
+def features_at(
+    f: Function, theta_0: Params, taus: Sequence[Params], settings: Settings, x: Tensor, linearized: bool
+) -> Iterator[Tensor]:
+    """The features of a batch at theta_0 + sum_t alpha_t tau_t, setting by setting, by f or by f_lin.
+
+    Example:
+        >>> f = lambda params, x: x * params["w"] ** 2
+        >>> theta_0, tau, x = {"w": torch.tensor(1.0)}, {"w": torch.tensor(1.0)}, torch.tensor(1.0)
+        >>> [list(features_at(f, theta_0, [tau], [[0.0], [2.0]], x, linearized)) for linearized in (False, True)]
+        [[tensor(1.), tensor(9.)], [tensor(1.), tensor(5.)]]
+    """
+    if linearized:
+        value, tangents = None, []
+        for tau in taus:
+            value, tangent = value_and_tangent(f, theta_0, tau, x)
+            tangents.append(tangent)
+        for alphas in settings:
+            yield value + sum(alpha * tangent for alpha, tangent in zip(alphas, tangents, strict=True))
+        return
     for alphas in settings:
         theta = theta_0
         for alpha, tau in zip(alphas, taus, strict=True):
-            theta = apply(theta, tau, alpha)
+            theta = apply(theta, tau, alpha) if alpha else theta
         yield f(theta, x)
-
-
-def _tangent_features(f: Function, theta_0: Params, taus: Sequence[Params], settings: Settings, x: Tensor):
-    pairs = [value_and_tangent(f, theta_0, tau, x) for tau in taus]
-    for alphas in settings:
-        yield pairs[0][0] + sum(alpha * tangent for alpha, (_, tangent) in zip(alphas, pairs, strict=True))
 
 
 def accuracies_along(

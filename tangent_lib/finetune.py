@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from tangent_lib.data import batches
+from tangent_lib.errors import InputError
 from tangent_lib.linearize import Function, linearize
 from tangent_lib.models import classify
 from tangent_lib.task_vectors import Params
@@ -60,6 +62,7 @@ def finetune(
     linearized: bool,
     seed: int,
     progress: str = "",
+    trained: Sequence[str] | None = None,
 ) -> Params:
     """Fine-tune the image tower f, or its linearisation f_lin, with the head frozen.
 
@@ -72,16 +75,22 @@ def finetune(
         linearized: train f_lin (Section 5) instead of f.
         seed: of the order of the images and of dropout.
         progress: what the progress bar says; empty for none.
+        trained: the names of the parameters to train (``selection.select``); all by default. The others stay as they are.
 
     Returns:
         theta_star, the fine-tuned weights.
 
     Raises:
+        InputError: if nothing is trained, or a name is not one of the model's parameters.
         FloatingPointError: if the loss is no longer finite.
     """
     model = linearize(f, theta_0) if linearized else f
-    theta = {name: value.clone().requires_grad_(True) for name, value in theta_0.items()}
-    optimizer = torch.optim.AdamW(theta.values(), lr=protocol.learning_rate, weight_decay=protocol.weight_decay)
+    trained = set(theta_0) if trained is None else set(trained)
+    if not trained or not trained <= theta_0.keys():
+        raise InputError(f"nothing to train, or not of this model: {sorted(trained - theta_0.keys())[:3]}")
+    theta = {name: value.clone().requires_grad_(name in trained) for name, value in theta_0.items()}
+    weights = [value for value in theta.values() if value.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=protocol.learning_rate, weight_decay=protocol.weight_decay)
     order = torch.Generator().manual_seed(seed)
     device = head.device
     images = _endless(data, protocol.batch_size, device, order)
@@ -97,7 +106,7 @@ def finetune(
             loss = torch.nn.functional.cross_entropy(classify(features, head), y)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(theta.values(), protocol.clip_norm)
+            torch.nn.utils.clip_grad_norm_(weights, protocol.clip_norm)
             optimizer.step()
             if step % 50 == 0 or step == protocol.steps - 1:
                 _check_finite(loss, step, protocol)

@@ -5,9 +5,10 @@ Everything here treats the miniature as any other open_clip model; ``tangent_lib
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import open_clip
@@ -41,8 +42,8 @@ class Clip:
     @property
     def digest(self) -> str:
         """A fingerprint of all weights, text tower included, and QuickGELU if used: what the store knows the model by."""
-        quick = any(isinstance(module, QuickGELU) for module in self.model.modules())
-        return fingerprint({name: p.detach() for name, p in self.model.named_parameters()}) + "-quickgelu" * quick
+        weights = {name: p.detach() for name, p in self.model.named_parameters()}
+        return fingerprint(weights) + "-quickgelu" * _uses_quick_gelu(self.model)
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> str:
@@ -123,12 +124,11 @@ def load_clip(name: str = "ViT-Mini-8", pretrained: str = "auto", device: str | 
     quick_gelu = bool(tag) and open_clip.pretrained.get_pretrained_cfg(name, tag).get("quick_gelu", False)
     if name in miniature.NAMES and tag:
         miniature.verify(name)
-    small = {"image_mean": miniature.MEAN, "image_std": miniature.STD} if name in miniature.NAMES else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:
             model, train_transform, eval_transform = open_clip.create_model_and_transforms(
-                name, pretrained=tag, force_quick_gelu=quick_gelu, device=device, **small
+                name, pretrained=tag, force_quick_gelu=quick_gelu, device=device, **_small(name)
             )
         except (RuntimeError, OSError) as error:
             raise InputError(
@@ -151,6 +151,33 @@ def load_clip(name: str = "ViT-Mini-8", pretrained: str = "auto", device: str | 
         eval_transform,
         torch.device(device),
     )
+
+
+def untrained(clip: Clip, seed: int) -> Clip:
+    """The same model with its image tower at a random initialisation, theta_0^rd (tangent-space paper, Section 6.2).
+
+    The text tower, and so the zero-shot head, stays the pre-trained one: only the weights that are edited are random.
+
+    Example:
+        >>> clip = load_clip("ViT-Mini-8")
+        >>> untrained(clip, 0).digest == clip.digest, torch.equal(untrained(clip, 1).theta_0["proj"], clip.theta_0["proj"])
+        (False, False)
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = open_clip.create_model(clip.name, force_quick_gelu=_uses_quick_gelu(clip.model))
+    model = copy.deepcopy(clip.model)
+    model.visual.load_state_dict(fresh.visual.state_dict())
+    f, theta_0 = functional(model.visual)
+    return replace(clip, model=model, f=f, theta_0=theta_0, pretrained=f"random image tower, seed {seed}")
+
+
+def _uses_quick_gelu(model: nn.Module) -> bool:
+    return any(isinstance(module, QuickGELU) for module in model.modules())
+
+
+def _small(name: str) -> dict:
+    return {"image_mean": miniature.MEAN, "image_std": miniature.STD} if name in miniature.NAMES else {}
 
 
 def read_weights(path: Path, model: nn.Module) -> dict[str, Tensor]:

@@ -23,6 +23,10 @@ from tangent_lib.models import check_model
 
 PAPER_TASKS = ("Cars", "DTD", "EuroSAT", "GTSRB", "MNIST", "RESISC45", "SUN397", "SVHN")
 MINIATURE_TASKS = ("Vehicles", "Textures", "LandCover", "Signs", "Digits", "Aerial", "Scenes", "ClutteredDigits")
+# pairs of tasks for xi: the first as in Figure 9 (and Figure 6 of the attention-only paper), the second as in its Figure 8
+PAPER_PAIRS = (("DTD", "SUN397"), ("Cars", "RESISC45"), ("MNIST", "SVHN"))
+MINIATURE_PAIRS = (("Textures", "Scenes"), ("Vehicles", "Aerial"), ("Digits", "ClutteredDigits"))
+PAPER_POINTS, MINIATURE_POINTS = 2048, 200  # test points a task for xi; automatically fewer where a task has fewer
 MINIATURE_PROTOCOL = {"steps": 240, "batch_size": 32, "learning_rate": 6e-4}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -37,6 +41,9 @@ class Parameters(BaseModel):
     tasks: tuple[str, ...]
     control: str
     seeds: tuple[int, ...]
+    pairs: tuple[tuple[str, str], ...]
+    points: int
+    exact_points: bool
     protocol: Protocol
     device: str
     store: Path
@@ -49,6 +56,8 @@ NAMES = (
     "tasks",
     "control",
     "seeds",
+    "pairs",
+    "points",
     "steps",
     "batch_size",
     "learning_rate",
@@ -93,6 +102,8 @@ def check_parameters(
     tasks: object = "auto",
     control: str = "auto",
     seeds: object = 0,
+    pairs: object = "auto",
+    points: object = "auto",
     steps: object = "auto",
     batch_size: object = "auto",
     learning_rate: object = "auto",
@@ -135,7 +146,10 @@ def check_parameters(
         control=control,
         protocol=protocol,
         device=_device(device),
-        seeds=tuple(_number("seeds", seed, int, 0) for seed in words(seeds)),
+        seeds=numbers,
+        pairs=_pairs(pairs, names, MINIATURE_PAIRS if small else PAPER_PAIRS),
+        points=_number("points", points, int, 1) or (MINIATURE_POINTS if small else PAPER_POINTS),
+        exact_points=points != "auto",
         store=_path(store, os.environ.get("TANGENT_STORE", "runs/store")),
         data_root=_path(data_root, "data"),
     )
@@ -167,6 +181,24 @@ def _check_tasks(names: tuple[str, ...], control: str) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or control in names:
         raise InputError(f"tasks must differ from each other and from the control {control}: got {', '.join(names)}")
+
+
+def _pairs(value: object, names: tuple[str, ...], automatic: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    if value == "auto":
+        known = tuple(pair for pair in automatic if set(pair) <= set(names))
+        return known or tuple(zip(names[::2], names[1::2]))
+    pairs = tuple(tuple(word.split("-")) for word in words(value))
+    for pair in pairs:
+        if len(pair) != 2:
+            raise InputError(f"pair '{'-'.join(pair)}': give two tasks with a hyphen between them, such as Textures-Scenes")
+        for name in pair:
+            if name not in names:
+                raise unknown("task in a pair", name, names, "Others: -p tasks.")
+        if pair[0] == pair[1]:
+            raise InputError(f"pair '{pair[0]}-{pair[1]}': a task has no interference with itself; name two different tasks")
+    if not pairs:
+        raise InputError(f"no pairs given: name at least one, such as {names[0]}-{names[-1]}")
+    return pairs
 
 
 def _number(name: str, value: object, kind: type, low: float | int) -> float | int | None:

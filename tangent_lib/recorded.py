@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 
 from tangent_lib import plots
-from tangent_lib.experiment import MODES, Experiment
+from tangent_lib.errors import unknown
+from tangent_lib.experiment import Experiment
 from tangent_lib.manifests import ROOT
-from tangent_lib.parameters import check_parameters
+from tangent_lib.modes import ABLATION_MODES, ATTENTION_MODES, MODES
+from tangent_lib.parameters import check_parameters, words
 from tangent_lib.provenance import provenance
 
+BOX = (0.2, 0.4, 0.6, 0.8, 1.0)  # alpha_1 = alpha_2 at which xi is recorded, in the box where alpha is searched
+NTK_CLASSES = 3  # one kernel an output; they differ little between outputs (Appendix A)
 FOLDER = ROOT / "book" / "recorded"
 Summaries = dict[str, dict[str, dict]]  # by mode, then by seed
 
@@ -48,21 +54,101 @@ def read_recorded(run: Experiment) -> dict | None:
     if not path.is_file():
         return None
     record = json.loads(path.read_text())
-    return record if record["configuration"] == configuration(run) else None
+    return record if record["configuration"] == configuration(run) and set(SECTIONS) >= set(record["provenance"]) else None
 
 
-def summaries(run: Experiment) -> Summaries:
-    """The summaries of all modes and of the run's own seeds."""
-    return {mode: {str(seed): run.summary(mode, seed) for seed in run.parameters.seeds} for mode in MODES}
+def summaries(run: Experiment, modes: Iterable[str] = MODES) -> Summaries:
+    """The summaries of some modes and of the run's own seeds."""
+    return {mode: {str(seed): run.summary(mode, seed) for seed in run.parameters.seeds} for mode in modes}
+
+
+def _kept(run: Experiment, mode: str, seed: int, negation: bool = False) -> dict:
+    """A summary with xi on the diagonal of the search box and how similar the task vectors are."""
+    xi = {"-".join(pair): run.xi_diagonal(pair, mode, seed, BOX) for pair in run.parameters.pairs}
+    cosines = np.abs(run.cosines(mode, seed)["cosines"])
+    return {
+        **run.summary(mode, seed, negation),
+        "xi": {pair: each["xi"] for pair, each in xi.items()},
+        "kl": {pair: each["kl"] for pair, each in xi.items()},
+        "cosine": float(cosines[~np.eye(len(cosines), dtype=bool)].mean()),
+    }
+
+
+def _modes(run: Experiment, modes: Iterable[str], negation: bool = False) -> dict:
+    return {mode: {str(seed): _kept(run, mode, seed, negation) for seed in run.parameters.seeds} for mode in modes}
+
+
+def _untrained(run: Experiment, mode: str) -> dict:
+    """Everything from random initialisation; a seed draws theta_0^rd and the order of the images."""
+    found, zero_shot = {}, {}
+    for seed in run.parameters.seeds:
+        random = run.untrained(seed)
+        zero_shot[str(seed)] = {name: random.zero_shot(name) for name in run.parameters.tasks}
+        found[str(seed)] = _kept(random, mode, seed)
+    return {"untrained": {mode: found}, "untrained_zero_shot": zero_shot}
+
+
+def _ntk(run: Experiment) -> dict:
+    found: dict[str, dict] = {"pretrained": {}, "untrained": {}}
+    for seed in run.parameters.seeds:
+        for kind, each in (("pretrained", run), ("untrained", run.untrained(seed))):
+            found[kind][str(seed)] = {
+                "-".join(pair): each.local_energy(*pair, seed, classes=NTK_CLASSES)["localisation"]
+                for pair in run.parameters.pairs
+            }
+    return {"ntk": found}
+
+
+def _xi_grids(run: Experiment) -> dict:
+    pair, seed = run.parameters.pairs[0], run.parameters.seeds[0]
+    keep = ("alphas", "points", "prediction error")
+    grids = {mode: run.xi_grid(pair, mode, seed) for mode in MODES}
+    return {"xi_grids": {mode: {"-".join(pair): {key: grid[key] for key in keep}} for mode, grid in grids.items()}}
+
+
+SECTIONS: dict[str, Callable[[Experiment], dict]] = {
+    "tangent": lambda run: {"summaries": _modes(run, MODES, negation=True)},
+    "attention": lambda run: {"summaries": _modes(run, ATTENTION_MODES)},
+    "untrained": lambda run: _untrained(run, "non-linear"),
+    "untrained linear": lambda run: _untrained(run, "linear"),
+    "ntk": _ntk,
+    "ablation": lambda run: {"ablation": _modes(run, ABLATION_MODES)},
+    "xi_grids": _xi_grids,
+}
+
+
+def make_record(run: Experiment, sections: Sequence[str]) -> dict:
+    """Compute some sections; those recorded before for the same configuration are kept, seeds are added to each other.
+
+    Raises:
+        InputError: for an unknown section.
+    """
+    for section in sections:
+        if section not in SECTIONS:
+            raise unknown("section", section, SECTIONS)
+    names = (*run.parameters.tasks, run.parameters.control)
+    record = read_recorded(run) or {"configuration": configuration(run), "provenance": {}}
+    record["zero_shot"] = {name: run.zero_shot(name) for name in names}
+    for section in sections:
+        record = _merged(record, SECTIONS[section](run))
+        record["provenance"][section] = provenance()
+    record["seeds"] = sorted(int(seed) for seed in next(iter(record.get("summaries", {"": {}}).values())))
+    return record
+
+
+def _merged(old: dict, new: dict) -> dict:
+    both = {key: _merged(old[key], new[key]) if isinstance(old.get(key), dict) else new[key] for key in new}
+    return {**old, **both}
 
 
 def draw_overview(record: dict) -> Figure:
     """The figure of the README: accuracy per task after addition, mean over the recorded seeds."""
     plt.style.use(plots.STYLE)
-    tasks = list(record["summaries"]["linear"]["0"]["single"])
+    tasks = record["configuration"]["order"][:-1]
     means = {
         mode: {task: sum(s["addition"]["test"][task] for s in by_seed.values()) / len(by_seed) for task in tasks}
         for mode, by_seed in record["summaries"].items()
+        if mode in MODES
     }
     zero_shot = {task: record["zero_shot"][task]["test"] for task in tasks}
     return plots.bars_per_task({"zero-shot": zero_shot, **means}, "test accuracy (%)")
@@ -71,22 +157,18 @@ def draw_overview(record: dict) -> Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="ViT-Mini-8")
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--seeds", default="0,1,2,3,4")
+    parser.add_argument("--sections", default=",".join(SECTIONS), help="some of them; the others stay as recorded before")
     parser.add_argument("--store", default="auto")
     args = parser.parse_args()
     run = Experiment(check_parameters(model=args.model, seeds=args.seeds, store=args.store))
-    names = (*run.parameters.tasks, run.parameters.control)
-    record = {
-        "configuration": configuration(run),
-        "seeds": list(run.parameters.seeds),
-        "zero_shot": {name: run.zero_shot(name) for name in names},
-        "summaries": summaries(run),
-        "provenance": provenance(),
-    }
+    record = make_record(run, words(args.sections))
     FOLDER.mkdir(parents=True, exist_ok=True)
-    recorded_path(args.model).write_text(json.dumps(record, indent=1) + "\n")
-    draw_overview(record).savefig(recorded_path(args.model).with_suffix(".svg"))
-    print(f"wrote {recorded_path(args.model).relative_to(ROOT)}")
+    path = recorded_path(args.model)
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    if args.model == "ViT-Mini-8" and "summaries" in record:
+        draw_overview(record).savefig(path.with_suffix(".svg"))
+    print(f"wrote {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

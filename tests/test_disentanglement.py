@@ -1,9 +1,21 @@
 """The disentanglement error on models that are disentangled, or not, by construction."""
 
+from itertools import product
+
 import pytest
 import torch
 
-from tangent_lib.disentanglement import disentanglement_error, prediction_error
+from tangent_lib.data import ImageArray
+from tangent_lib.disentanglement import (
+    DISTANCES,
+    alpha_grid,
+    disentanglement_error,
+    distance_named,
+    kl_divergence,
+    prediction_error,
+    xi_at,
+)
+from tangent_lib.errors import InputError
 
 
 def two_tasks(leak):
@@ -52,3 +64,72 @@ def test_prediction_error_keeps_leading_dimensions():
 def test_numbers_of_tasks_must_agree():
     with pytest.raises(ValueError, match="1 tasks alone, but of 2"):
         disentanglement_error([torch.zeros(1)], [torch.zeros(1)] * 2)
+
+
+# -- on a grid, with a model -------------------------------------------------------------------------------------------
+def hand_made(leak):
+    """f(x; theta) of two weights: features of task 1 (x > 0) turn with w_1, of task 2 with w_2, of the other where it leaks."""
+
+    def f(params, x):
+        x = x[:, 0, 0, 0]
+        own, other = (torch.where(x > 0, params[a], params[b]) for a, b in (("w_1", "w_2"), ("w_2", "w_1")))
+        turn = own + leak * other
+        return torch.stack([torch.full_like(turn, 0.5), turn], dim=1)
+
+    theta_0 = {"w_1": torch.tensor(0.0), "w_2": torch.tensor(0.0)}
+    taus = [{"w_1": torch.tensor(1.0), "w_2": torch.tensor(0.0)}, {"w_1": torch.tensor(0.0), "w_2": torch.tensor(1.0)}]
+    images = torch.tensor([255, 255, 0, 0], dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 3, 1, 1)
+    points = [ImageArray(images[part], torch.zeros(2).long(), (0.5,) * 3, (0.5,) * 3, 1) for part in (slice(2), slice(2, 4))]
+    return f, theta_0, taus, [torch.eye(2)] * 2, points
+
+
+def errors(leak, settings, linearized, exchanged=False):
+    f, theta_0, taus, heads, points = hand_made(leak)
+    if exchanged:
+        taus, points, settings = taus[::-1], points[::-1], [each[::-1] for each in settings]
+    return xi_at(f, theta_0, taus, settings, heads, points, linearized)
+
+
+GRID = list(product(alpha_grid(7, 1.5), repeat=2))
+
+
+@pytest.mark.parametrize("linearized", [False, True])
+def test_a_grid_is_exact_on_a_model_that_is_disentangled_by_construction(linearized):
+    for values in errors(0.0, GRID, linearized).values():
+        assert values == [0.0] * len(GRID)
+
+
+@pytest.mark.parametrize("linearized", [False, True])
+def test_a_grid_is_exact_on_a_model_that_is_not(linearized):
+    expected = [float((a > 0.5) != (a + b > 0.5)) + float((b > 0.5) != (a + b > 0.5)) for a, b in GRID]
+    assert errors(1.0, GRID, linearized)["prediction error"] == expected and 2.0 in expected
+
+
+@pytest.mark.parametrize("linearized", [False, True])
+def test_a_grid_is_zero_where_nothing_is_edited_and_symmetric_under_exchange_of_the_tasks(linearized):
+    there, back = (errors(0.7, GRID, linearized, exchanged) for exchanged in (False, True))
+    for name in DISTANCES:
+        assert there[name][GRID.index((0.0, 0.0))] == 0
+        assert there[name] == pytest.approx(back[name]) and max(there[name]) > 0
+
+
+def test_the_kl_divergence_is_that_of_the_definition(rng):
+    left, right = torch.randn(2, 5, 3, generator=rng, dtype=torch.float64), torch.randn(2, 5, 3, generator=rng, dtype=torch.float64)
+    p, q = left.softmax(-1), right.softmax(-1)
+    expected = ((p * (p / q).log()).sum(-1) + (q * (q / p).log()).sum(-1)).mean(-1) / 2
+    assert torch.allclose(kl_divergence(left, right), expected, atol=1e-12)
+    assert kl_divergence(left, left).abs().max() == 0
+
+
+def test_an_empty_grid_is_refused():
+    for count, bound in ((0, 3.0), (-1, 3.0), (5, 0.0)):
+        with pytest.raises(InputError, match="empty grid"):
+            alpha_grid(count, bound)
+    with pytest.raises(InputError, match="empty grid"):
+        errors(0.0, [], False)
+
+
+def test_an_unknown_distance_is_refused_with_the_known_ones():
+    assert distance_named("KL divergence") is kl_divergence
+    with pytest.raises(InputError, match=r"distance 'euclid'.*prediction error, KL divergence"):
+        distance_named("euclid")

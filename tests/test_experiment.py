@@ -9,13 +9,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tangent_lib import experiment
+from tangent_lib import experiment, materials
 from tangent_lib.data import batches
 from tangent_lib.errors import InputError
 from tangent_lib.evaluate import accuracy
-from tangent_lib.experiment import MODES, Experiment, mode_named
+from tangent_lib.experiment import Experiment
 from tangent_lib.linearize import linearize
 from tangent_lib.models import classify
+from tangent_lib.modes import MODES, mode_named
 from tangent_lib.parameters import check_parameters
 from tangent_lib.task_vectors import apply, negate, total
 
@@ -54,14 +55,14 @@ def run(tmp_path, images):
 @pytest.fixture
 def short(run, few, monkeypatch):
     """The same with 120 images a split, for what evaluates in earnest."""
-    load = experiment.load_task
+    load = materials.load_task
 
     def load_few(*args):
         task = load(*args)
         task.splits.update({name: few(data, 120) for name, data in task.splits.items()})
         return task
 
-    monkeypatch.setattr(experiment, "load_task", load_few)
+    monkeypatch.setattr(materials, "load_task", load_few)
     return run
 
 
@@ -149,7 +150,7 @@ def test_negations_are_those_of_every_task(run, monkeypatch):
 def test_a_mode_is_what_is_trained_and_what_is_evaluated(run, monkeypatch, name, training, evaluation, result):
     trained, evaluated = [], []
 
-    def finetune(f, theta_0, head, data, protocol, linearized, seed, label):
+    def finetune(f, theta_0, head, data, protocol, linearized, seed, label, names):
         trained.append(linearized)
         return theta_0
 
@@ -157,7 +158,7 @@ def test_a_mode_is_what_is_trained_and_what_is_evaluated(run, monkeypatch, name,
         evaluated.append(linearized)
         return [0.5 for _ in alphas]
 
-    monkeypatch.setattr(experiment, "finetune", finetune)
+    monkeypatch.setattr(materials, "finetune", finetune)
     monkeypatch.setattr(experiment, "accuracies_along", accuracies_along)
     made = run()
     made.zero_shot("Objects")
@@ -220,7 +221,7 @@ def test_xi_compares_each_vector_alone_with_both(short, mode):
             for v in (tau, total(taus))
         )
         expected += (alone[0] != both[0]).float().mean().item()
-    xi = made.xi_diagonal(NAMES, mode, 0)["xi"]
+    xi = made.xi_diagonal(NAMES, mode, 0, GRID)["xi"]
     assert xi[0] == 0 and xi[1] == pytest.approx(expected, abs=1e-6) and 0 < max(xi) <= 2
 
 
@@ -228,7 +229,9 @@ def test_a_summary_holds_test_accuracies(short):
     made = short()
     summary, added, negated = made.summary("linear", 0), made.addition("linear", 0), made.negations("linear", 0)
     assert summary["single"] == {name: made.single_task(name, "linear", 0)["test"] for name in NAMES}
+    curve = summary["addition"].pop("curve")
     assert summary["addition"] == {key: added[key] for key in ("alpha", "absolute", "normalised", "test")}
+    assert curve == [sum(added["val"][name][i] for name in NAMES) / len(NAMES) for i in range(len(GRID))]
     assert summary["negation"] == {n: {key: negated[n][key] for key in ("alpha", "target", "control")} for n in NAMES}
 
 
@@ -247,8 +250,8 @@ def test_alphas_out_of_range_are_refused_before_weights_are_loaded(run, no_model
 def test_what_is_in_the_store_is_not_computed_again(short, monkeypatch):
     first = short()
     results = first.addition("linear", 0), first.negation("Digits", "linear", 0), first.zero_shot("Signs")
-    for name in ("finetune", "accuracies_along", "zero_shot_head"):
-        monkeypatch.setattr(experiment, name, lambda *args: pytest.fail("computed again"))
+    for where, name in ((materials, "finetune"), (experiment, "accuracies_along"), (materials, "zero_shot_head")):
+        monkeypatch.setattr(where, name, lambda *args: pytest.fail("computed again"))
     again = short()
     assert results == (again.addition("linear", 0), again.negation("Digits", "linear", 0), again.zero_shot("Signs"))
     assert same(again.finetuned("Digits", True, 0), first.finetuned("Digits", True, 0))

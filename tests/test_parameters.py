@@ -227,3 +227,33 @@ def test_a_value_is_checked_in_a_namespace_too():
 def test_parameters_cannot_be_changed_later(field):
     with pytest.raises(ValueError, match="frozen"):
         setattr(check_parameters(), field, "other")
+
+
+# -- pairs and points --------------------------------------------------------------------------------------------------
+def test_automatic_pairs_are_those_of_the_tasks_that_are_there():
+    assert check_parameters().pairs == (("Textures", "Scenes"), ("Vehicles", "Aerial"), ("Digits", "ClutteredDigits"))
+    assert check_parameters(tasks="Scenes,Signs,Textures").pairs == (("Textures", "Scenes"),)
+    assert check_parameters(tasks="Signs,Digits,Scenes").pairs == (("Signs", "Digits"),)
+    assert check_parameters(tasks="Signs").pairs == ()
+
+
+def test_pairs_and_points_may_be_given():
+    given = check_parameters(pairs="Signs-Digits, Scenes-Signs", points="7")
+    assert given.pairs == (("Signs", "Digits"), ("Scenes", "Signs")) and (given.points, given.exact_points) == (7, True)
+    assert (check_parameters().points, check_parameters().exact_points) == (200, False)
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ({"pairs": "Signs-Signs"}, "pair 'Signs-Signs': a task has no interference with itself; name two different tasks"),
+        ({"pairs": "Signs"}, "pair 'Signs': give two tasks with a hyphen"),
+        ({"pairs": "Signs-Digit"}, "task in a pair 'Digit': did you mean 'Digits'"),
+        ({"pairs": "Signs-Objects"}, "task in a pair 'Objects'"),
+        ({"pairs": "[]"}, "no pairs given"),
+        ({"points": 0}, "points 0 is out of range"),
+    ],
+)
+def test_pairs_and_points_that_make_no_sense_are_refused(given, said):
+    with pytest.raises(InputError, match=said):
+        check_parameters(**given)

@@ -1,0 +1,149 @@
+"""The page of the claims ledger: its table, its paragraphs and its data. Imported by notebooks alone.
+
+Nothing here decides: verdicts come from ``tangent_lib.ledger``. The text is HTML, so that it can be made from results.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+from IPython.display import HTML
+
+from tangent_lib.claims import PAPERS
+from tangent_lib.controls import sortable
+from tangent_lib.ledger import (
+    LEAST,
+    LEVEL,
+    NOT,
+    PARTLY,
+    REPRODUCED,
+    UNTESTED,
+    Entry,
+    Records,
+    counts,
+    measured,
+    significance,
+)
+
+MARKS = {REPRODUCED: "✓", PARTLY: "◐", NOT: "✗", UNTESTED: "–"}  # beside the words, never instead of them
+
+
+def count_table(entries: Sequence[Entry]) -> pd.DataFrame:
+    """How many claims of each paper have each verdict."""
+    rows = {title: counts(entry for entry in entries if entry.claim.paper == paper) for paper, title in PAPERS.items()}
+    return pd.DataFrame.from_dict({**rows, "both": counts(entries)}, orient="index")
+
+
+def table(entries: Iterable[Entry], model: str) -> pd.DataFrame:
+    """A row a claim: the paper's figure beside ours, the test and the verdict."""
+    rows = {
+        entry.claim.name: {
+            "what the paper claims": entry.claim.statement,
+            "the paper's figure (CLIP)": entry.claim.printed,
+            f"ours ({model}), mean ± deviation": "; ".join(measured(w) for w in entry.weighed) or "–",
+            "test": "; ".join(significance(w) for w in entry.weighed) or "–",
+            "verdict": entry.verdict,
+            "measured on": entry.claim.page or "–",
+        }
+        for entry in entries
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim")
+
+
+def show_table(entries: Sequence[Entry], model: str, save_as: str = "") -> HTML:
+    """The table, sortable; a claim's name leads to its paragraph, its page to the figure or table that measures it."""
+    text = sortable(table(entries, model), save_as=save_as).data
+    for claim in (entry.claim for entry in entries):
+        row = re.compile(f"<th>{re.escape(claim.name)}</th>(.*?<td>){re.escape(claim.page or '–')}</td></tr>", re.DOTALL)
+        link = _link(claim.page, claim.anchor) or "–"
+        named = f'<th><a href="#{claim.name}">{claim.name}</a></th>'
+        text, found = row.subn(lambda match, a=named, b=link: f"{a}{match.group(1)}{b}</td></tr>", text, count=1)
+        if not found:
+            raise ValueError(f"no row of {claim.name} in the table")
+    return HTML(text)
+
+
+def paragraphs(entries: Iterable[Entry]) -> HTML:
+    """Each claim in its place: the paper's words, both figures, the test; where it does not reproduce, why it may not.
+
+    A claim is folded when it reproduces and open otherwise.
+    """
+    return HTML("\n".join(_paragraph(entry) for entry in entries))
+
+
+def _paragraph(entry: Entry) -> str:
+    claim, say = entry.claim, lambda text: html.escape(text, quote=False)
+    opened = "" if entry.verdict == REPRODUCED else " open"
+    lines = [
+        f'<details id="{claim.name}"{opened}>',
+        f"<summary><strong>{claim.name}</strong>: {say(claim.statement)} "
+        f"<strong>{MARKS[entry.verdict]} {entry.verdict}</strong></summary>",
+        f"<blockquote><p>{say(claim.quote)}</p><p>({say(PAPERS[claim.paper])}: {say(claim.where)})</p></blockquote>",
+        f"<p>The paper's figure: {say(claim.printed)}.</p>",
+    ]
+    if entry.weighed:
+        texts = (f"{w.part.label}: {measured(w)}; test: {significance(w)}; {w.verdict}" for w in entry.weighed)
+        items = (f"<li>{say(text)}</li>" for text in texts)
+        lines += ["<p>Ours, positive where the claim holds:</p>", f"<ul>{''.join(items)}</ul>"]
+    if claim.note:
+        lines.append(f"<p>About the test: {say(claim.note)}</p>")
+    if entry.verdict == UNTESTED:
+        lines.append(f"<p><em>Why it is not tested.</em> {say(entry.reason.rstrip('.'))}.</p>")
+    elif entry.verdict != REPRODUCED:
+        lines.append(f"<p><em>Likely cause.</em> {say(claim.cause)}</p>")
+    if claim.page:
+        lines.append(f"<p>Measured on {_link(claim.page, claim.anchor)}.</p>")
+    return "\n".join([*lines, "</details>"])
+
+
+def _link(page: str, anchor: str) -> str:
+    return f'<a href="{page}.html#{anchor}">{page}</a>' if page else ""
+
+
+def origins(records: Records) -> pd.DataFrame:
+    """Where the recorded files come from: a row a model and section."""
+    rows = {}
+    for model, record in records.items():
+        found = record.get("provenance", {})
+        by_section = found if all(isinstance(each, dict) for each in found.values()) else {"all": found}
+        for section, origin in by_section.items():
+            rows[(model, section)] = {key: origin.get(key, "–") for key in ("date", "commit", "machine")}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["date", "commit", "machine"])
+    return table if rows else pd.DataFrame({"recorded files": ["none"]})
+
+
+def as_data(entries: Iterable[Entry], records: Records) -> dict:
+    """The ledger as JSON values: every number that a verdict rests on, by seed, in the unit that was recorded."""
+    return {
+        "rule": {"test": "one-sided t-test of mean > 0", "level": LEVEL, "seeds needed": LEAST},
+        "recorded files": {model: record.get("provenance", {}) for model, record in records.items()},
+        "claims": [
+            {
+                "claim": entry.claim.name,
+                "paper": PAPERS[entry.claim.paper],
+                "where": entry.claim.where,
+                "statement": entry.claim.statement,
+                "quote": entry.claim.quote,
+                "the paper's figure": entry.claim.printed,
+                "page": entry.claim.page,
+                "verdict": entry.verdict,
+                "reason": entry.reason,
+                "parts": [
+                    {
+                        "label": w.part.label,
+                        "unit": "share" if w.part.unit == "points" else w.part.unit,
+                        "values": w.values,
+                        "mean": w.mean,
+                        "standard deviation": w.spread,
+                        "p": w.p,
+                        "verdict": w.verdict,
+                    }
+                    for w in entry.weighed
+                ],
+            }
+            for entry in entries
+        ],
+    }

@@ -1,0 +1,86 @@
+"""What an experiment works on: a loaded model, opened tasks, zero-shot heads and fine-tuned weights, kept in the store."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from tangent_lib.data import Task, load_task
+from tangent_lib.editing import ALPHAS, check_alphas
+from tangent_lib.errors import unknown
+from tangent_lib.finetune import finetune
+from tangent_lib.models import Clip, load_clip, untrained, zero_shot_head
+from tangent_lib.modes import Mode
+from tangent_lib.parameters import Parameters
+from tangent_lib.selection import select
+from tangent_lib.store import Store
+from tangent_lib.task_vectors import Params, subtract
+
+
+class Materials:
+    """Model, tasks, heads and fine-tuned weights for one set of parameters. Everything is opened at its first use."""
+
+    def __init__(self, parameters: Parameters, alphas: tuple[float, ...] = ALPHAS, clip: Clip | None = None):
+        self.parameters, self.alphas = parameters, check_alphas(alphas)
+        self.store = Store(parameters.store)
+        self.clip = clip or load_clip(parameters.model, parameters.pretrained, parameters.device)
+        self._model_digest = self.clip.digest
+        self._tasks: dict[str, Task] = {}
+        self._heads: dict[str, Tensor] = {}
+
+    def untrained(self, seed: int) -> Materials:
+        """The same with the image tower at a random initialisation theta_0^rd (Section 6.2)."""
+        return type(self)(self.parameters, self.alphas, untrained(self.clip, seed))
+
+    def task(self, name: str) -> Task:
+        """The images of a task, opened at its first use."""
+        if name not in self._tasks:
+            if name not in (*self.parameters.tasks, self.parameters.control):
+                raise unknown("task", name, (*self.parameters.tasks, self.parameters.control), "Others: -p tasks.")
+            self._tasks[name] = load_task(name, self.clip, self.store, self.parameters.data_root)
+        return self._tasks[name]
+
+    def head(self, name: str) -> Tensor:
+        """The zero-shot head of a task, ``(classes, dim)``."""
+        if name not in self._heads:
+            classes, templates = self.task(name).classes, self.task(name).manifest.templates
+            config = {"model": self._model_digest, "classes": classes, "templates": templates}
+            compute = lambda: ({"head": zero_shot_head(self.clip, classes, templates)}, {})
+            self._heads[name] = self.store.fetch("head", config, compute).tensors["head"].to(self.clip.device)
+        return self._heads[name]
+
+    def identity(self, *names: str) -> dict:
+        """What determines any result on these tasks: weights, images, classes, prompts, kind of device."""
+        return {
+            "model": self.parameters.model,
+            "weights": self._model_digest,
+            "device": self.clip.device.type,
+            "tasks": {name: self.task(name).digest for name in names},
+        }
+
+    def finetuned(self, name: str, linear: bool, seed: int, selection: str = "all") -> Params:
+        """theta_star of a task: f fine-tuned, or with ``linear`` f_lin (Section 5); all weights or a selection of them."""
+        parameters = self.parameters
+        protocol = parameters.protocol
+        config = {**self.identity(name), "linear": linear, "seed": seed, "protocol": protocol.model_dump()}
+        if selection != "all":
+            config["selection"] = selection
+        trained = select(self.clip.theta_0, selection)
+        place = f" ({parameters.tasks.index(name) + 1} of {len(parameters.tasks)})" if name in parameters.tasks else ""
+        kind = ("linear" if linear else "non-linear") + (f" ({selection})" if selection != "all" else "")
+        label = f"{kind} fine-tuning, {name}{place}, seed {seed}"
+
+        def compute() -> tuple[Params, dict]:
+            data = self.task(name).split("train")
+            f, theta_0, head = self.clip.f, self.clip.theta_0, self.head(name)
+            theta = finetune(f, theta_0, head, data, protocol, linear, seed, label, trained)
+            return {key: theta[key] for key in trained}, {}
+
+        tensors = self.store.fetch("finetuned", config, compute).tensors
+        return self.clip.theta_0 | {key: value.to(self.clip.device) for key, value in tensors.items()}
+
+    def task_vector(self, name: str, linear: bool, seed: int, selection: str = "all") -> Params:
+        """tau = theta_star - theta_0 (Section 2)."""
+        return subtract(self.finetuned(name, linear, seed, selection), self.clip.theta_0)
+
+    def _tau(self, name: str, mode: Mode, seed: int) -> Params:
+        return self.task_vector(name, mode.linear_training, seed, mode.selection)

@@ -1,0 +1,198 @@
+"""The empirical neural tangent kernel and the local energy of its eigenfunctions (tangent-space paper, Section 6.1).
+
+k(x, x') = grad_theta f(x; theta_0)^T grad_theta f(x'; theta_0),        E_loc(x) = sum_rho phi_rho(x)^2
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.func import grad, vmap
+
+from tangent_lib.errors import InputError
+from tangent_lib.linearize import Function, forward_differentiable
+from tangent_lib.task_vectors import Params
+
+
+def ntk(
+    f: Function,
+    params: Params,
+    x: Float[Tensor, "n ..."],
+    x2: Float[Tensor, "n2 ..."] | None = None,
+    batch_size: int = 200,
+) -> Float[Tensor, "n n2"]:
+    """The neural tangent kernel of one output (Section 6.1, after Jacot et al.).
+
+        K_ij = grad_theta f(x_i; theta_0) . grad_theta f(x_j'; theta_0)
+
+    At most ``batch_size`` gradients of each side are held at a time: 4 * 2 * batch_size bytes a parameter in fp32. The
+    inner products are summed parameter by parameter.
+
+    Args:
+        f: a function ``f(params, x)`` with one number a point, ``(batch,)``: one logit.
+        params: theta_0; the gradient is with respect to these alone, so that ``f`` may hold others fixed.
+        x: the points of the rows.
+        x2: the points of the columns; None for those of the rows, where the half below the diagonal is copied.
+        batch_size: gradients held at a time on each side. It changes speed and memory, not the result.
+
+    Returns:
+        K, ``(n, n)`` or ``(n, n2)``, in the dtype of the parameters.
+
+    Raises:
+        InputError: for no parameters, no points, a batch size below 1, or an ``f`` with more than one number a point.
+
+    Example:
+        >>> f = lambda params, x: x @ params["w"]   # linear, so that grad_theta f(x) = x
+        >>> ntk(f, {"w": torch.zeros(2)}, torch.tensor([[1.0, 0.0], [1.0, 2.0]]))
+        tensor([[1., 1.],
+                [1., 5.]])
+    """
+    if not params:
+        raise InputError("the kernel of no parameters is zero: give at least one in params")
+    if batch_size < 1:
+        raise InputError(f"batch_size {batch_size}: a batch holds at least 1 point")
+    if len(x) == 0 or (x2 is not None and len(x2) == 0):
+        raise InputError("no points: the kernel needs at least one for its rows and one for its columns")
+    rows = x.split(batch_size)
+    columns = rows if x2 is None else x2.split(batch_size)
+    blocks: dict[tuple[int, int], Tensor] = {}
+    left = right = None
+    for i in range(len(rows)):
+        # In a symmetric kernel, columns go backwards: the last Jacobian of one row, of block i + 1, starts the next.
+        left = right if x2 is None and i > 0 else _jacobian(f, params, rows[i])
+        if x2 is None:
+            blocks[i, i] = _inner(left, left)
+        for j in reversed(range(i + 1 if x2 is None else 0, len(columns))):
+            right = None  # freed before the next one is made
+            right = left if torch.equal(rows[i], columns[j]) else _jacobian(f, params, columns[j])
+            blocks[i, j] = _inner(left, right)
+            if x2 is None:
+                blocks[j, i] = blocks[i, j].T
+    return torch.cat([torch.cat([blocks[i, j] for j in range(len(columns))], 1) for i in range(len(rows))])
+
+
+def _jacobian(f: Function, params: Params, x: Tensor) -> Params:
+    """grad_theta f(x_i; theta_0), a row a point, by parameter name."""
+
+    def one(params: Params, point: Tensor) -> Tensor:
+        value = f(params, point.unsqueeze(0))
+        if value.shape != (1,):
+            raise InputError(
+                f"f gives {tuple(value.shape)} for one point, where the kernel needs (1,): choose one output, "
+                "such as lambda params, x: f(params, x)[:, 0]"
+            )
+        return value[0]
+
+    with forward_differentiable():
+        rows = vmap(grad(one), in_dims=(None, 0))(params, x)
+    return {name: value.detach().flatten(start_dim=1) for name, value in rows.items()}
+
+
+def _inner(left: Params, right: Params) -> Tensor:
+    """The inner products of two Jacobians, summed over parameters in float64."""
+    blocks = [left[name] @ right[name].T for name in left]
+    return torch.stack(blocks).sum(dim=0, dtype=torch.float64).to(blocks[0].dtype)
+
+
+def local_energy(kernel: Float[Tensor, "trained points"], leading: int | None = None) -> Float[Tensor, " points"]:
+    """How much the eigenfunctions that a predictor can use weigh at each point (Section 6.1, Appendix A).
+
+        E_loc(x_j) = sum_rho phi_rho(x_j)^2,    K = sum_rho s_rho u_rho phi_rho^T,    s_rho > 0
+
+    The rows of K are the points x_i in D_t that were trained on, the columns those of D_t and of a control D_t'. After
+    linear fine-tuning on D_t the predictor is f(.; theta_0) + sum_i beta_i k(x_i, .), by the representer theorem: on the
+    columns it moves within the row space of K, which the right singular vectors phi_rho span. E_loc is the diagonal of
+    the orthogonal projection on that space, so it lies in [0, 1] and sums to the rank of K.
+
+    K has to be rectangular. The eigenvectors of an invertible square kernel are an orthonormal basis of all functions
+    on the points, so that their squares sum to exactly 1 at every point, whatever the kernel: nothing would be measured.
+
+    Args:
+        kernel: one row a trained point; one column a point of the task, then of the control.
+        leading: sum over so many phi_rho only, those of the largest singular values; None for all.
+
+    Returns:
+        The local energy of every column, in float64. Singular values below max(shape) * eps of the kernel's dtype times
+        the largest one count as zero, as in ``torch.linalg.matrix_rank``.
+
+    Raises:
+        InputError: for a kernel that is not a non-empty matrix of finite numbers, or is zero; for ``leading`` below 1.
+
+    Example:
+        >>> local_energy(torch.tensor([[3.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))   # nothing reaches the third point
+        tensor([1., 1., 0.], dtype=torch.float64)
+    """
+    _check_matrix(kernel)
+    if leading is not None and leading < 1:
+        raise InputError(f"leading {leading}: sum over at least 1 eigenfunction, or None for all")
+    _, values, phi = torch.linalg.svd(kernel.double(), full_matrices=False)
+    threshold = values[0] * max(kernel.shape) * torch.finfo(kernel.dtype).eps
+    if values[0] == 0:
+        raise InputError("the kernel is zero: it has no singular vectors whose energy could be measured")
+    return phi[values > threshold][:leading].square().sum(dim=0)
+
+
+def localisation(energy: Float[Tensor, " points"], trained: int) -> float:
+    """The share of the local energy that lies on the task: one number for Figures 6, 14 and 15, not in the paper.
+
+        sum_{j in D_t} E_loc(x_j) / sum_{j in D_t u D_t'} E_loc(x_j)
+
+    For as many control points as trained ones, 0.5 says that the eigenfunctions weigh equally on both, and 1 that they
+    vanish on the control. It is a plain share, not rescaled. A value above 0.5 does not yet mean that the kernel tells
+    two tasks apart: any kernel is larger on its diagonal, so the points in its rows weigh more than points it has not
+    seen. The same number with further points of the task in place of the control is the baseline to compare with.
+
+    Args:
+        energy: as ``local_energy`` gives it, the task's points first.
+        trained: how many points are the task's.
+
+    Raises:
+        InputError: if ``trained`` is not between 1 and the number of points minus 1, or the energy is zero throughout.
+
+    Example:
+        >>> localisation(torch.tensor([1.0, 1.0, 0.5, 0.0]), trained=2)
+        0.8
+    """
+    if not 0 < trained < len(energy):
+        raise InputError(f"trained {trained}: of {len(energy)} points, 1 to {len(energy) - 1} can be the task's")
+    total = energy.double().sum()
+    if total <= 0:
+        raise InputError("the local energy is zero at every point: it has no share on the task")
+    return (energy[:trained].double().sum() / total).item()
+
+
+def eigendecomposition(kernel: Float[Tensor, "n m"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:
+    """The eigenvalues and eigenvectors of a kernel on all pairs of some points.
+
+        K = sum_rho lambda_rho phi_rho phi_rho^T,    lambda_1 >= lambda_2 >= ...
+
+    Args:
+        kernel: square (m = n) and symmetric.
+
+    Returns:
+        ``lambda``, largest first, and ``phi``, whose column rho is the unit eigenvector phi_rho on the points.
+
+    Raises:
+        InputError: for a kernel that is not square, symmetric and finite.
+
+    Example:
+        >>> values, phi = eigendecomposition(torch.tensor([[1.0, 0.0], [0.0, 3.0]]))
+        >>> values, phi.abs()
+        (tensor([3., 1.]), tensor([[0., 1.], [1., 0.]]))
+    """
+    _check_matrix(kernel)
+    if kernel.shape[0] != kernel.shape[1]:
+        raise InputError(f"a kernel of shape {tuple(kernel.shape)} has no eigenvectors: it must be square")
+    gap = (kernel - kernel.T).abs().max().item()
+    if gap > 100 * torch.finfo(kernel.dtype).eps * kernel.abs().max().item():
+        raise InputError(f"the kernel is not symmetric: K and its transpose differ by up to {gap:.2g}")
+    values, phi = torch.linalg.eigh(kernel)
+    return values.flip(0), phi.flip(1)
+
+
+def _check_matrix(kernel: Tensor) -> None:
+    if kernel.ndim != 2 or 0 in kernel.shape:
+        raise InputError(f"a kernel of shape {tuple(kernel.shape)}: it must be a matrix with a row and a column")
+    if not kernel.isfinite().all():
+        raise InputError("the kernel holds numbers that are not finite")

@@ -1,0 +1,220 @@
+"""Tables of the attention-only paper: ours beside the paper's, with the scale in the header. Imported by notebooks alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from tangent_lib import miniature, paper, tables
+from tangent_lib.cost import StepCost
+from tangent_lib.disentanglement import DISTANCES
+from tangent_lib.experiment import Experiment
+from tangent_lib.plots_xi import area_below, grid_of
+from tangent_lib.recorded import Summaries, _modes, recorded_path
+from tangent_lib.task_vectors import Params
+
+ROW_NAMES = {
+    "pre-trained": "Pre-trained f(·; θ₀)",
+    "non-linear": "Non-linear f(·; θ₀ + τ)",
+    "linear": "NTK linearisation f_lin(·; θ₀ + τ_lin)",
+    "attention-only": "Attention only f(·; θ₀ + τ_attn)",
+    "attention + biases": "Attention, weights and biases",
+    "attention + MLP": "Attention and MLP, weights",
+    "attention + MLP + biases": "Attention and MLP, weights and biases",
+}
+MISSING = "not recorded"
+Sources = Mapping[str, Summaries]  # by header
+NON_LINEAR, LINEAR, ATTENTION = "non-linear", "linear", "attention-only"
+ABLATED = ("attention + biases", "attention + MLP", "attention + MLP + biases")
+
+
+def measured(run: Experiment, modes: Sequence[str]) -> Summaries:
+    """What is recorded of some modes, computed for the run's own seeds: accuracies, xi in the search box, cosines."""
+    return _modes(run, modes)
+
+
+def sources(
+    run: Experiment, live: Summaries, recorded: dict | None, section: str = "summaries"
+) -> dict[str, Summaries]:
+    """This run, its recorded seeds, and those of the other miniatures, by what a header says of them."""
+    found = {f"{run.parameters.model}, this run, seed {', '.join(map(str, run.parameters.seeds))}": live}
+    for model, record in _records(run, recorded).items():
+        seeds = max((len(by_seed) for by_seed in record.get(section, {}).values()), default=0)
+        if seeds:
+            found[f"{model}, recorded, {seeds} seed{'s' * (seeds > 1)}"] = record[section]
+    return found
+
+
+def _records(run: Experiment, recorded: dict | None) -> dict[str, dict]:
+    """This model's record, if there is one, and the other miniatures' where they have its tasks and protocol."""
+    name, tasks, protocol = run.parameters.model, run.parameters.tasks, run.parameters.protocol.model_dump()
+    records = {name: recorded} if recorded else {}
+    for other in miniature.NAMES if name in miniature.NAMES else ():
+        if other != name and recorded_path(other).is_file():
+            record = json.loads(recorded_path(other).read_text())
+            if set(tasks) <= record["zero_shot"].keys() and record["configuration"]["protocol"] == protocol:
+                records[other] = record
+    return records
+
+
+def accuracy_table(
+    found: Sources,
+    modes: Sequence[str],
+    measures: Mapping[str, tables.Measure],
+    numbers: Mapping[str, tuple],
+    scales: Sequence[str],
+    pretrained: Mapping[str, Mapping[str, float]] | None = None,
+) -> pd.DataFrame:
+    """A row a mode; for each source and each scale of the paper, a column a measure. Percent, with the deviation over seeds.
+
+    Args:
+        found: as ``sources`` gives.
+        measures: the columns, such as ``{"Abs.": tables.absolute}``.
+        numbers: by mode, for each scale the paper's values in the order of the measures; None is shown as a dash.
+        pretrained: by source, the columns' values of the pre-trained model, shares; gives a first row.
+
+    Example:
+        >>> live = {"a": {"0": {"single": {"x": 0.5}}}}
+        >>> accuracy_table({"here": live}, ["a"], {"Acc.": tables.single}, {"a": ((49.0,),)}, ["CLIP"]).iloc[0].tolist()
+        ['50.0', '49.00']
+    """
+    rows = {}
+    for mode in (*(["pre-trained"] if pretrained else []), *modes):
+        cells = {}
+        for header, summaries in found.items():
+            for column, measure in measures.items():
+                if mode == "pre-trained":
+                    value = (pretrained or {}).get(header, {}).get(column)
+                    cells[(header, column)] = "–" if value is None else tables.percent([value])
+                else:
+                    cells[(header, column)] = _cell(summaries, mode, measure)
+        for scale, values in zip(scales, numbers[mode]):
+            for column, value in zip(measures, values):
+                cells[(f"paper: {scale}", column)] = "–" if value is None else f"{value:.2f}"
+        rows[ROW_NAMES.get(mode, mode)] = cells
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.columns = pd.MultiIndex.from_tuples(table.columns)
+    return table
+
+
+def _cell(summaries: Summaries, mode: str, measure: tables.Measure) -> str:
+    return tables.percent(tables.across(summaries, mode, measure)) if summaries.get(mode) else MISSING
+
+
+def addition_table(run: Experiment, live: Summaries, recorded: dict | None) -> pd.DataFrame:
+    """Task addition in three ways, as Table 2."""
+    found, names = sources(run, live, recorded), run.parameters.tasks
+    pretrained = {next(iter(found)): {"Abs.": tables.pretrained_average(run, names)}}
+    for model, record in _records(run, recorded).items():
+        average = float(np.mean([record["zero_shot"][name]["test"] for name in names]))
+        pretrained |= {header: {"Abs.": average} for header in found if header.startswith(f"{model}, recorded")}
+    measures = {"Abs.": tables.absolute, "Norm.": tables.normalised}
+    numbers = paper.ATTENTION_TABLE_2
+    return accuracy_table(found, (NON_LINEAR, LINEAR, ATTENTION), measures, numbers, paper.SCALES, pretrained)
+
+
+def ablation_table(run: Experiment, live: Summaries, recorded: dict | None) -> pd.DataFrame:
+    """Which weights are trained, as Table 5."""
+    measures = {"Single": tables.single, "Abs.": tables.absolute, "Norm.": tables.normalised}
+    numbers = {mode: (values,) for mode, values in paper.ATTENTION_TABLE_5.items()}
+    found = sources(run, live, recorded, "ablation")
+    return accuracy_table(found, (ATTENTION, *ABLATED), measures, numbers, ["ViT-B/32"])
+
+
+def what_moved(theta_0: Params, theta: Params) -> pd.DataFrame:
+    """Which parameters differ from theta_0 in any bit, a row for all blocks together.
+
+    Example:
+        >>> import torch
+        >>> theta_0 = {"blocks.0.w": torch.zeros(2), "blocks.1.w": torch.zeros(2), "proj": torch.zeros(3)}
+        >>> what_moved(theta_0, theta_0 | {"blocks.0.w": torch.ones(2)})
+                    tensors  numbers  tensors changed
+        blocks.*.w        2        4                1
+        proj              1        3                0
+    """
+    kinds = {name: re.sub(r"\.\d+\.", ".*.", name) for name in theta_0}
+    rows = [(kinds[n], 1, v.numel(), int(_bits(theta[n]) != _bits(v))) for n, v in theta_0.items()]
+    columns = ["kind", "tensors", "numbers", "tensors changed"]
+    return pd.DataFrame(rows, columns=columns).groupby("kind", sort=False).sum().rename_axis(None)
+
+
+def _bits(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().numpy().tobytes()
+
+
+def efficiency_table(costs: Mapping[str, StepCost], name: str) -> pd.DataFrame:
+    """What a gradient takes in three ways, measured, beside Table 4 (of a language model).
+
+    Args:
+        costs: as ``cost.step_costs`` gives.
+        name: of the measured model and machine, for the header.
+    """
+    rows = {}
+    for way, cost in costs.items():
+        total, trainable, megabytes, minutes = paper.ATTENTION_TABLE_4[way]
+        rows[ROW_NAMES[way].split(" f")[0]] = {
+            (name, "held (M)"): f"{cost.parameters / 1e6:.2f}",
+            (name, "trained (M)"): f"{cost.trainable / 1e6:.2f}",
+            (name, "weights (MB)"): f"{cost.weight_bytes / 1e6:.1f}",
+            (name, "gradients (MB)"): f"{cost.gradient_bytes / 1e6:.1f}",
+            (name, "activations (MB)"): f"{cost.saved_bytes / 1e6:.1f}",
+            (name, "with AdamW (MB)"): f"{cost.memory_bytes / 1e6:.1f}",
+            (name, "ms a gradient"): f"{1000 * cost.seconds:.0f}",
+            ("paper: Flan-T5-base", "held (M)"): f"{total:g}",
+            ("paper: Flan-T5-base", "trained (M)"): f"{trainable:g}",
+            ("paper: Flan-T5-base", "cost (MB)"): f"{megabytes:.1f}",
+            ("paper: Flan-T5-base", "minutes"): minutes,
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.columns = pd.MultiIndex.from_tuples(table.columns)
+    return table
+
+
+def single_averages(run: Experiment, live: Summaries) -> dict[str, dict[str, tuple[float, float]]]:
+    """Average single-task accuracy of linear and attention-only models against the non-linear ones', a point a model.
+
+    This model as computed in this run, the other miniatures as recorded (Figure 5).
+
+    Returns:
+        by mode, then by model, the non-linear average and the mode's.
+    """
+    found = {run.parameters.model: live}
+    found |= {f"{model} (recorded)": record["summaries"] for model, record in _records(run, None).items()}
+    average = lambda summaries, mode: float(np.mean(tables.across(summaries, mode, tables.single)))
+    return {
+        mode: {
+            model: (average(summaries, NON_LINEAR), average(summaries, mode))
+            for model, summaries in found.items()
+            if summaries.get(mode) and summaries.get(NON_LINEAR)
+        }
+        for mode in (LINEAR, ATTENTION)
+    }
+
+
+def areas_table(grids: Mapping[str, Mapping[str, Mapping]], part: float = 0.1) -> pd.DataFrame:
+    """The share of the plane where xi is below a part of the largest value in any mode, in percent (Figures 6 and 8).
+
+    Says in numbers what the colours of ``plots_attention.xi_by_distance`` show; each distance is measured by its own largest
+    value for the pair, so the result has no unit.
+
+    Args:
+        grids: by task pair, then by mode, results of ``Experiment.xi_grid``.
+        part: of the largest value.
+
+    Example:
+        >>> grid = {"alphas": [0, 1], "KL divergence": [[0, 0], [0, 2]], "prediction error": [[0.0, 1.0], [0.5, 1.0]]}
+        >>> areas_table({"Signs-Digits": {"linear": grid}}).loc["linear"].tolist()
+        ['25', '75']
+    """
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for pair, by_mode in grids.items():
+        for distance in DISTANCES:
+            level = part * max(np.max(grid[distance]) for grid in by_mode.values())
+            shares = {mode: area_below(grid_of(grid, distance), level) for mode, grid in by_mode.items()}
+            cells[(pair, distance)] = {mode: f"{100 * share:.0f}" for mode, share in shares.items()}
+    return pd.DataFrame(cells)

@@ -1,0 +1,191 @@
+"""Figures of the attention-only paper draw what they are given, and its tables change with a result."""
+
+import copy
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from tangent_lib import paper, relations_attention, tables, tables_attention
+from tangent_lib.cost import StepCost
+from tangent_lib.errors import InputError
+from tangent_lib.finetune import Protocol, finetune
+from tangent_lib.plots_attention import against, cosine_matrices, xi_by_distance
+from tangent_lib.selection import select
+
+ALPHAS = [-2.0, -1.0, 0.0, 1.0, 2.0]
+COLOURS = {"linear": "#CC3311", "attention-only": "#009E73"}
+
+
+def grid(kl, prediction):
+    square = lambda function: [[function(a, b) for b in ALPHAS] for a in ALPHAS]
+    return {"alphas": ALPHAS, "points": [5, 5], "KL divergence": square(kl), "prediction error": square(prediction)}
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def drawn(axis):
+    """The colour values of a panel, a row an alpha_2 from below, a column an alpha_1 from the left."""
+    return np.asarray(axis.collections[0].get_array()).reshape(len(ALPHAS), len(ALPHAS))
+
+
+# -- figures ----------------------------------------------------------------------------------------------------------
+def test_alpha_1_runs_to_the_right_and_alpha_2_upward():
+    figure = xi_by_distance({"linear": grid(lambda a, b: a + 2, lambda a, b: b + 2)})
+    above, below = [axis for axis in figure.axes if axis.get_ylabel().endswith(r"$\alpha_2$")]
+    assert drawn(above)[0].tolist() == [0, 1, 2, 3, 4] and drawn(below)[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert below.get_xlabel() == r"$\alpha_1$" and not below.xaxis_inverted() and not below.yaxis_inverted()
+    assert above.get_xlim() == (-2.5, 2.5) == above.get_ylim()
+
+
+def test_every_distance_has_a_scale_of_its_own_and_modes_share_it():
+    low, high = grid(lambda a, b: 0.1, lambda a, b: 1.0), grid(lambda a, b: 7.0, lambda a, b: 0.5)
+    figure = xi_by_distance({"linear": low, "attention-only": high})
+    limits = [axis.collections[0].get_clim() for axis in figure.axes[:4]]
+    assert limits == [(0, 7.0), (0, 7.0), (0, 1.0), (0, 1.0)]
+    assert [axis.get_title() for axis in figure.axes[:2]] == ["linear", "attention-only"]
+
+
+def test_the_search_box_is_outlined():
+    figure = xi_by_distance({"linear": grid(lambda a, b: 1.0, lambda a, b: 1.0)})
+    for axis in figure.axes[:2]:
+        (box,) = axis.patches
+        assert (box.get_xy(), box.get_width(), box.get_height()) == ((0, 0), 1, 1)
+
+
+def test_accuracies_are_drawn_in_percent_with_their_average():
+    points = {"Signs": (0.9, 0.8), "Digits": (0.7, 0.6)}
+    axis = against({"linear": points}, COLOURS, "x (%)", "y (%)").axes[0]
+    small, large = axis.collections
+    assert small.get_offsets().tolist() == pytest.approx(np.array([[90, 80], [70, 60]]))
+    assert large.get_offsets().tolist() == pytest.approx(np.array([[80, 70]]))
+    labels = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert labels == ["equal accuracy", "linear", "linear, average"]
+
+
+def test_points_can_be_named_instead():
+    axis = against({"linear": {"ViT-Mini-8": (0.9, 0.8)}}, COLOURS, "x", "y", name_points=True).axes[0]
+    assert [text.get_text() for text in axis.texts] == ["ViT-Mini-8"] and len(axis.collections) == 1
+
+
+def test_the_diagonal_of_cosines_is_empty_and_sets_no_scale():
+    between = {"linear": 0.2, "attention-only": -0.1}
+    matrices = {mode: {"tasks": ["a", "b"], "cosines": [[1.0, c], [c, 1.0]]} for mode, c in between.items()}
+    figure = cosine_matrices(matrices)
+    panels = figure.axes[:2]
+    assert [axis.images[0].get_clim() for axis in panels] == [(-0.1, 0.2), (-0.1, 0.2)]
+    assert [[text.get_text() for text in axis.texts] for axis in panels] == [[".20", ".20"], ["-.10", "-.10"]]
+    assert panels[0].images[0].get_array().mask.tolist() == [[True, False], [False, True]]
+
+
+@pytest.mark.parametrize(
+    "draw, message",
+    [
+        (lambda: against({}, COLOURS, "x", "y"), "nothing to draw"),
+        (lambda: xi_by_distance({}), "no grid"),
+        (lambda: cosine_matrices({}), "no matrix"),
+        (lambda: cosine_matrices({"linear": {"tasks": ["a", "b"], "cosines": [[1.0, 0.0]]}}), r"\(1, 2\) for 2 tasks"),
+        (lambda: cosine_matrices({"linear": {"tasks": ["a"], "cosines": [[1.0]]}}), "two tasks or more"),
+    ],
+)
+def test_nothing_to_draw_is_refused(draw, message):
+    with pytest.raises(InputError, match=message):
+        draw()
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+ALL = ("non-linear", "post-hoc", "linear", "attention-only", "attention post-hoc", *tables_attention.ABLATED)
+SINGLE = dict(zip(ALL, (0.9, 0.6, 0.8, 0.85, 0.8, 0.85, 0.85, 0.85)))
+
+
+def summary(mode, absolute):
+    return {
+        "single": {"a": SINGLE[mode]},
+        "addition": {"alpha": 0.2, "absolute": absolute, "normalised": absolute / SINGLE[mode], "curve": [absolute]},
+        "xi": {"a-b": [0.1, 0.2]},
+        "kl": {"a-b": [0.3, 0.4]},
+        "cosine": 0.01 if mode == "attention-only" else 0.05,
+    }
+
+
+@pytest.fixture
+def live():
+    return {mode: {"0": summary(mode, 0.7 if mode == "attention-only" else 0.6)} for mode in ALL}
+
+
+def held(live, past):
+    return relations_attention.relations_table(live, past)[["holds here", "holds in"]]
+
+
+def test_relations_follow_from_the_summaries(live):
+    table = held(live, live)
+    at = lambda word: table[table.index.str.contains(word)]["holds here"].tolist()
+    assert at("Figure 3") == ["yes"] and at("absolute \\(Table 2") == ["yes", "yes"] and at("cosine") == ["yes", "yes"]
+    assert at("Figures 6") == ["no"] * 4  # equal is not above
+    assert table["holds in"].iloc[0] == "1 of 1 seeds"
+
+
+def test_a_relation_flips_with_the_result(live):
+    past = copy.deepcopy(live)
+    past["linear"]["1"], past["attention-only"]["1"] = summary("linear", 0.75), summary("attention-only", 0.7)
+    live["linear"]["0"]["addition"]["absolute"] = 0.75
+    row = held(live, past).loc["attention-only above linear: addition, absolute (Table 2)"]
+    assert row.tolist() == ["no", "1 of 2 seeds"]
+
+
+def test_what_is_not_recorded_is_said(live):
+    assert set(held(live, {})["holds in"]) == {"not recorded"}
+    assert set(held(live, {"linear": live["linear"]})["holds in"]) == {"not recorded"}
+    table = tables_attention.accuracy_table({"here": {}}, ["linear"], {"Abs.": tables.absolute}, {"linear": ()}, [])
+    assert table.iloc[0].tolist() == ["not recorded"]
+
+
+def test_table_5_has_four_rows_in_the_order_of_the_paper(live):
+    measures = {"Single": tables.single, "Abs.": tables.absolute, "Norm.": tables.normalised}
+    modes, numbers = ("attention-only", *tables_attention.ABLATED), paper.ATTENTION_TABLE_5
+    assert tuple(numbers) == modes
+    table = tables_attention.accuracy_table(
+        {"here": live}, modes, measures, {m: (numbers[m],) for m in modes}, ["B/32"]
+    )
+    assert table[("paper: B/32", "Abs.")].tolist() == ["78.37", "77.71", "76.52", "77.80"]
+    assert table[("here", "Abs.")].tolist() == ["70.0", "60.0", "60.0", "60.0"]
+
+
+def test_the_megabytes_of_table_4_are_the_weights_in_single_precision():
+    """Four bytes a number: the column "Computational Cost (MB)" holds no activations."""
+    for held_millions, _, megabytes, _ in paper.ATTENTION_TABLE_4.values():
+        assert abs(megabytes / 4 - held_millions) < 1
+
+
+def test_efficiency_shows_what_was_counted():
+    cost = StepCost(
+        0.05, saved_bytes=30_000_000, gradient_bytes=1, parameters=2_000_000, trainable=1, weight_bytes=8_000_000
+    )
+    table = tables_attention.efficiency_table({way: cost for way in paper.ATTENTION_TABLE_4}, "here")
+    assert (
+        table[("here", "activations (MB)")].tolist() == ["30.0"] * 3
+        and table[("here", "ms a gradient")].iloc[0] == "50"
+    )
+    assert table[("paper: Flan-T5-base", "minutes")].tolist() == ["17:38", "40:59", "10:15"]
+
+
+def test_only_attention_weights_move(random_clip, task, few):
+    data, theta_0 = few(task("Signs").split("train"), 8), random_clip.theta_0
+    head = torch.randn(len(task("Signs").classes), 128)
+    trained = select(theta_0, "attention weights")
+    protocol = Protocol(steps=2, batch_size=4, learning_rate=1e-3)
+    theta = finetune(random_clip.f, theta_0, head, data, protocol, False, 0, trained=trained)
+    table = tables_attention.what_moved(theta_0, theta)
+    moved = table[table["tensors changed"] > 0]
+    assert sorted(name.split(".attn.")[1] for name in moved.index) == ["in_proj_weight", "out_proj.weight"]
+    assert (moved["tensors changed"] == moved["tensors"]).all() and moved["tensors"].sum() == len(trained)
+
+
+def test_a_flipped_sign_bit_counts_as_moved():
+    theta_0 = {"w": torch.zeros(2)}
+    assert tables_attention.what_moved(theta_0, {"w": -torch.zeros(2)})["tensors changed"].tolist() == [1]
