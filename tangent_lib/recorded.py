@@ -62,20 +62,27 @@ def summaries(run: Experiment, modes: Iterable[str] = MODES) -> Summaries:
     return {mode: {str(seed): run.summary(mode, seed) for seed in run.parameters.seeds} for mode in modes}
 
 
-def _kept(run: Experiment, mode: str, seed: int, negation: bool = False) -> dict:
+def _kept(run: Experiment, mode: str, seed: int) -> dict:
     """A summary with xi on the diagonal of the search box and how similar the task vectors are."""
     xi = {"-".join(pair): run.xi_diagonal(pair, mode, seed, BOX) for pair in run.parameters.pairs}
     cosines = np.abs(run.cosines(mode, seed)["cosines"])
     return {
-        **run.summary(mode, seed, negation),
+        **run.summary(mode, seed, negation=False),
         "xi": {pair: each["xi"] for pair, each in xi.items()},
         "kl": {pair: each["kl"] for pair, each in xi.items()},
         "cosine": float(cosines[~np.eye(len(cosines), dtype=bool)].mean()),
     }
 
 
-def _modes(run: Experiment, modes: Iterable[str], negation: bool = False) -> dict:
-    return {mode: {str(seed): _kept(run, mode, seed, negation) for seed in run.parameters.seeds} for mode in modes}
+def _modes(run: Experiment, modes: Iterable[str]) -> dict:
+    return {mode: {str(seed): _kept(run, mode, seed) for seed in run.parameters.seeds} for mode in modes}
+
+
+def _negation(run: Experiment) -> dict:
+    keep = ("alpha", "target", "control")
+    short = lambda found: {task: {key: each[key] for key in keep} for task, each in found.items()}
+    by_seed = lambda mode: {str(seed): {"negation": short(run.negations(mode, seed))} for seed in run.parameters.seeds}
+    return {"summaries": {mode: by_seed(mode) for mode in MODES}}
 
 
 def _untrained(run: Experiment, mode: str) -> dict:
@@ -107,7 +114,8 @@ def _xi_grids(run: Experiment) -> dict:
 
 
 SECTIONS: dict[str, Callable[[Experiment], dict]] = {
-    "tangent": lambda run: {"summaries": _modes(run, MODES, negation=True)},
+    "tangent": lambda run: {"summaries": _modes(run, MODES)},
+    "negation": _negation,
     "attention": lambda run: {"summaries": _modes(run, ATTENTION_MODES)},
     "untrained": lambda run: _untrained(run, "non-linear"),
     "untrained linear": lambda run: _untrained(run, "linear"),
