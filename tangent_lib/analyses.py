@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import torch
+from torch import Tensor
 
 from tangent_lib.data import batches, random_points
 from tangent_lib.disentanglement import alpha_grid, xi_at
@@ -16,6 +17,7 @@ from tangent_lib.ntk import local_energy, localisation, ntk
 from tangent_lib.task_vectors import cosine
 
 Pair = tuple[str, str]
+NTK_NUMBERS = 2**29  # of gradients held on each side, 2 GB in fp32
 
 
 class Analyses(Materials):
@@ -91,18 +93,40 @@ class Analyses(Materials):
             raise InputError(f"task and control are both {task}: name two different tasks")
 
         def compute() -> tuple[dict, dict]:
-            supports = [random_points(self.task(name).split("train"), points, seed) for name in (task, control)]
-            x = torch.cat([x for data in supports for x, _ in batches(data, points, self.clip.device)])
-            head, f, energy = self.head(task), self.clip.f, []
-            for c in range(len(names)):
-                logit = lambda params, images, row=head[c : c + 1]: classify(f(params, images), row)[:, 0]
-                energy.append(local_energy(ntk(logit, self.clip.theta_0, x[:points], x)))
+            x = torch.cat([self._support(name, points, seed) for name in (task, control)])
+            energy = [local_energy(self._kernel(task, output, x, points)) for output in range(len(names))]
             shares = [localisation(each, points) for each in energy]
             values = {"classes": names, "trained": points, "localisation": sum(shares) / len(shares)}
             return {}, {**values, "energy": [each.tolist() for each in energy]}
 
         config = {**self.identity(task, control), "order": [task, control], "seed": seed, "points": points, "classes": names}
         return self.store.fetch("local_energy", config, compute).values
+
+    def kernel_on_supports(self, task: str, control: str, seed: int = 0, points: int = 200) -> Tensor:
+        """The NTK of the first output logit between trained points of a task and three supports.
+
+        Beyond Section 6.1: points of the task that were not trained on tell how much of the local energy a trained point
+        owes to having a row of its own in the kernel.
+
+        Returns:
+            ``(points, 3 points)``: a row a trained point; columns are these, unseen points of the task, the control's.
+        """
+
+        def compute() -> tuple[dict, dict]:
+            data = (self._support(task, 2 * points, seed), self._support(control, points, seed))
+            return {"kernel": self._kernel(task, 0, torch.cat(data), points)}, {}
+
+        config = {**self.identity(task, control), "order": [task, control], "seed": seed, "points": points}
+        return self.store.fetch("kernel_on_supports", config, compute).tensors["kernel"]
+
+    def _support(self, name: str, points: int, seed: int) -> Tensor:
+        data = random_points(self.task(name).split("train"), points, seed)
+        return torch.cat([x for x, _ in batches(data, points, self.clip.device)])
+
+    def _kernel(self, task: str, output: int, x: Tensor, trained: int) -> Tensor:
+        row, f, theta_0 = self.head(task)[output : output + 1], self.clip.f, self.clip.theta_0
+        rows = max(1, NTK_NUMBERS // sum(value.numel() for value in theta_0.values()))
+        return ntk(lambda params, images: classify(f(params, images), row)[:, 0], theta_0, x[:trained], x, min(rows, trained))
 
     def _config(self, mode_name: str, seed: int, *names: str) -> dict:
         return {

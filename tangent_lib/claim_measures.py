@@ -134,15 +134,15 @@ XI = Quantity("ξ, averaged over pairs and α", ("xi",), mean_over_pairs, "ξ")
 KL = Quantity("KL of representations, averaged over pairs and α", ("kl",), mean_over_pairs, "nats")
 COSINE = Quantity("|cosine| between task vectors", ("cosine",), unit="cosine")
 
-# the factor from what is recorded to what is shown, the format, the word
+# the factor from what is recorded to what is shown, the format, the word; ξ sums over two tasks and lies between 0 and 2
 UNITS = {
     "points": (100, "+.1f", "points"),
-    "ξ": (1, "+.3f", "of ξ (0 to 2)"),
+    "ξ": (1, "+.3f", "ξ"),
     "nats": (1, "+.2g", "nats"),
-    "cosine": (1, "+.3f", "of |cosine|"),
-    "α": (1, "+.2f", "of α"),
-    "rank": (1, "+.2f", "rank correlation"),
-    "share": (1, "+.3f", "of the energy"),
+    "cosine": (1, "+.3f", "cosine"),
+    "α": (1, "+.2f", "α"),
+    "rank": (1, "+.2f", "rank"),
+    "share": (1, "+.3f", "share"),
     "times": (1, "+.2f", "times"),
 }
 

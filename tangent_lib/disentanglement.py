@@ -85,6 +85,8 @@ def disentanglement_error(
 def alpha_grid(count: int, bound: float) -> list[float]:
     """``count`` equispaced values in [-bound, bound]; both axes of a grid of xi (Appendix A: 20 in [-3, 3]).
 
+    A single value is -bound.
+
     Raises:
         InputError: for an empty grid.
 
@@ -94,7 +96,8 @@ def alpha_grid(count: int, bound: float) -> list[float]:
     """
     if count < 1 or bound <= 0:
         raise InputError(f"empty grid: {count} values up to {bound}; give at least one value and a bound above 0")
-    return torch.linspace(-bound, bound, count, dtype=torch.float64).tolist()
+    steps = max(count - 1, 1)
+    return [bound * (2 * i - steps) / steps for i in range(count)]  # exactly 0 in the middle of an odd number
 
 
 @torch.no_grad()

@@ -166,12 +166,12 @@ def light_svg(text: str) -> str:
     return root.replace("<svg", f'<svg width="{WIDTH}" height="{HEIGHT}" style="background:#fff"', 1) + rest
 
 
-def table_cells(page: str) -> list[tuple[int, int, str, bool]]:
-    """The first table of some HTML as ``(row, column, text, is_heading)``, spans taken into account.
+def table_cells(page: str) -> list[tuple[int, int, int, str, bool]]:
+    """The first table of some HTML as ``(row, column, columns it spans, text, is_heading)``.
 
     Example:
         >>> table_cells('<table><tr><th rowspan="2">mode</th><td>1</td></tr> <tr><td><b>2</b></td></tr></table>')
-        [(0, 0, 'mode', True), (0, 1, '1', False), (1, 1, '2', False)]
+        [(0, 0, 1, 'mode', True), (0, 1, 1, '1', False), (1, 1, 1, '2', False)]
     """
     cells, taken = [], set()
     table = re.search(r"<table.*?</table>", page, re.DOTALL)[0]
@@ -181,7 +181,7 @@ def table_cells(page: str) -> list[tuple[int, int, str, bool]]:
             rows, columns = (int(span[1]) if span else 1 for span in spans)
             c = next(c for c in itertools.count() if (r, c) not in taken)
             taken |= set(itertools.product(range(r, r + rows), range(c, c + columns)))
-            cells.append((r, c, unescape(" ".join(re.sub(r"<[^>]*>", "", text).split())), kind == "th"))
+            cells.append((r, c, columns, unescape(" ".join(re.sub("<[^>]*>", "", text).split())), kind == "th"))
     return cells
 
 
@@ -201,12 +201,12 @@ def table_card(page: str) -> str:
         >>> re.findall(">([^<>]+)<", table_card("<table><tr><th>mode</th><td>70.8</td></tr></table>"))
         ['mode', '70.8']
     """
-    cells = [(r, c, text[:22], head) for r, c, text, head in table_cells(page) if r < 11 and c < 8]
-    wide = [max((len(text) for _, c, text, _ in cells if c == column), default=0) + 2 for column in range(8)]
-    size = min(13.0, 1.65 * WIDTH / (sum(wide) + 2))
-    style = {True: 'font-weight="bold"', False: ""}
-    at = lambda r, c: (10 + 0.58 * size * sum(wide[:c]), 24 + 1.7 * size * r)
-    return _card([(*at(r, c), style[head], text) for r, c, text, head in cells], size)
+    cells = [cell for cell in table_cells(page) if cell[0] < 9 and cell[1] < 5]
+    wide = [max([0, *(2 + min(len(t), 16) for _, c, n, t, _ in cells if (c, n) == (column, 1))]) for column in range(5)]
+    size = min(13.0, 1.65 * WIDTH / max(sum(wide), 1))
+    style = ["", 'font-weight="bold"']
+    at = lambda r, c: (10 + 0.58 * size * sum(wide[:c]), 28 + 2.0 * size * r)
+    return _card([(*at(r, c), style[th], t[: sum(wide[c : c + span]) - 2]) for r, c, span, t, th in cells], size)
 
 
 def thumbnail(target: Target) -> tuple[str, bytes]:
@@ -268,11 +268,11 @@ def page_text(files: dict[str, str]) -> str:
     for paper, (name, _) in PAPERS.items():
         lines += [f"## Of the {name}\n", "::::{grid} 1 2 3 3", ":gutter: 3\n"]
         for row in (row for row in COUNTERPARTS if row.paper == paper):
-            kind = "an illustration, no data" if row.illustration else row.page
+            kind = ", an illustration without data" if row.illustration else ""
             lines += [
                 f":::{{grid-item-card}} {row.item}", f":img-top: {files[row.label]}", f":img-alt: thumbnail of: {row.title}",
                 f":link: {row.label}", ":link-type: ref", f":link-alt: {name}, {row.item}: its counterpart here",
-                f":footer: {_link(row)}, {kind}\n", row.title, ":::\n",
+                f":footer: here: {_link(row)}{kind}\n", row.title, ":::\n",
             ]  # fmt: skip
         lines += ["::::\n"]
     lines += ["## Every figure and table, and where it stands here\n"]

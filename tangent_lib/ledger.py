@@ -174,25 +174,34 @@ def counts(entries: Iterable[Entry]) -> dict[str, int]:
 
 
 def measured(weighed: Weighed) -> str:
-    """Our number as text: mean, spread, how many.
+    """Our number as text: mean, spread, unit.
 
     Example:
         >>> measured(weigh_part(Part("", lambda record, seed: 0.02), {"m": {"ntk": {"": {"0": 1, "1": 1}}}}, "m"))
-        '+2.0 ± 0.0 points (2 seeds)'
+        '+2.0 ± 0.0 points'
     """
     if weighed.mean is None:
         return "not recorded"
     factor, form, word = UNITS[weighed.part.unit]
     spread = "" if weighed.spread is None else f" ± {factor * weighed.spread:{form.removeprefix('+')}}"
-    number = "" if weighed.part.over == "count" else f" ({_count(weighed)})"
-    return f"{factor * weighed.mean:{form}}{spread} {word}{number}"
+    return f"{factor * weighed.mean:{form}}{spread} {word}"
+
+
+def sample(weighed: Weighed) -> str:
+    """Over what the mean is taken, as text.
+
+    Example:
+        >>> sample(weigh_part(Part("", lambda record, seed: 0.02), {"m": {"ntk": {"": {"0": 1, "1": 1}}}}, "m"))
+        '2 seeds'
+    """
+    return _count(weighed) if weighed.values else "–"
 
 
 def significance(weighed: Weighed) -> str:
-    """The test as text."""
+    """The p of the test as text; ``sign`` where numbers without a spread are decided by their sign."""
     if weighed.p is not None:
-        return "p < 0.0001" if weighed.p < 0.0001 else f"p = {weighed.p:.4f}"
-    return "none" if weighed.verdict == UNTESTED else "sign: no spread"
+        return "<\N{NO-BREAK SPACE}0.0001" if weighed.p < 0.0001 else f"{weighed.p:.4f}"
+    return "–" if weighed.verdict == UNTESTED else "sign"
 
 
 def keep_seeds(record: Record, count: int) -> dict:

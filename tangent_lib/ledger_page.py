@@ -23,12 +23,15 @@ from tangent_lib.ledger import (
     UNTESTED,
     Entry,
     Records,
+    Weighed,
     counts,
     measured,
+    sample,
     significance,
 )
 
 MARKS = {REPRODUCED: "✓", PARTLY: "◐", NOT: "✗", UNTESTED: "–"}  # beside the words, never instead of them
+BREAK = " | "  # between the parts of a claim, in one cell of the table
 
 
 def count_table(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -39,14 +42,17 @@ def count_table(entries: Sequence[Entry]) -> pd.DataFrame:
 
 def table(entries: Iterable[Entry], model: str) -> pd.DataFrame:
     """A row a claim: the paper's figure beside ours, the test and the verdict."""
+    each = lambda entry, text: BREAK.join(text(weighed) for weighed in entry.weighed) or "–"
+    once = lambda text: text.split(BREAK)[0] if len(set(text.split(BREAK))) == 1 else text
     rows = {
         entry.claim.name: {
             "what the paper claims": entry.claim.statement,
-            "the paper's figure (CLIP)": entry.claim.printed,
-            f"ours ({model}), mean ± deviation": "; ".join(measured(w) for w in entry.weighed) or "–",
-            "test": "; ".join(significance(w) for w in entry.weighed) or "–",
             "verdict": entry.verdict,
-            "measured on": entry.claim.page or "–",
+            "the paper's figure (CLIP)": entry.claim.printed,
+            f"ours ({model})": each(entry, measured),
+            "over": once(each(entry, sample)),
+            "p": each(entry, significance),
+            "page": entry.claim.page[:2] or "–",
         }
         for entry in entries
     }
@@ -57,13 +63,14 @@ def show_table(entries: Sequence[Entry], model: str, save_as: str = "") -> HTML:
     """The table, sortable; a claim's name leads to its paragraph, its page to the figure or table that measures it."""
     text = sortable(table(entries, model), save_as=save_as).data
     for claim in (entry.claim for entry in entries):
-        row = re.compile(f"<th>{re.escape(claim.name)}</th>(.*?<td>){re.escape(claim.page or '–')}</td></tr>", re.DOTALL)
-        link = _link(claim.page, claim.anchor) or "–"
-        named = f'<th><a href="#{claim.name}">{claim.name}</a></th>'
-        text, found = row.subn(lambda match, a=named, b=link: f"{a}{match.group(1)}{b}</td></tr>", text, count=1)
+        row = re.compile(f"<th>{re.escape(claim.name)}</th>(.*?<td>){claim.page[:2] or '–'}</td></tr>", re.DOTALL)
+        link = _link(claim.page, claim.anchor, claim.page[:2]) or "–"
+        name = f'<th><a href="#{claim.name}">{claim.name}</a></th>'
+        cells = lambda match, a=name, b=link: f"{a}{match.group(1).replace(BREAK, '<br>')}{b}</td></tr>"
+        text, found = row.subn(cells, text, count=1)
         if not found:
             raise ValueError(f"no row of {claim.name} in the table")
-    return HTML(text)
+    return HTML(f'<div style="font-size: 0.85em">\n{text}\n</div>')
 
 
 def paragraphs(entries: Iterable[Entry]) -> HTML:
@@ -71,7 +78,8 @@ def paragraphs(entries: Iterable[Entry]) -> HTML:
 
     A claim is folded when it reproduces and open otherwise.
     """
-    return HTML("\n".join(_paragraph(entry) for entry in entries))
+    text = "\n".join(_paragraph(entry) for entry in entries)
+    return HTML(f'<div class="tangent-control" style="max-width: none; border: 0; padding: 0">\n{text}\n</div>')
 
 
 def _paragraph(entry: Entry) -> str:
@@ -85,8 +93,7 @@ def _paragraph(entry: Entry) -> str:
         f"<p>The paper's figure: {say(claim.printed)}.</p>",
     ]
     if entry.weighed:
-        texts = (f"{w.part.label}: {measured(w)}; test: {significance(w)}; {w.verdict}" for w in entry.weighed)
-        items = (f"<li>{say(text)}</li>" for text in texts)
+        items = (f"<li>{say(_outcome(w))}</li>" for w in entry.weighed)
         lines += ["<p>Ours, positive where the claim holds:</p>", f"<ul>{''.join(items)}</ul>"]
     if claim.note:
         lines.append(f"<p>About the test: {say(claim.note)}</p>")
@@ -99,8 +106,17 @@ def _paragraph(entry: Entry) -> str:
     return "\n".join([*lines, "</details>"])
 
 
-def _link(page: str, anchor: str) -> str:
-    return f'<a href="{page}.html#{anchor}">{page}</a>' if page else ""
+def _outcome(weighed: Weighed) -> str:
+    """A part of a claim in one line: what is subtracted, the difference, the test, the verdict."""
+    if weighed.mean is None:
+        return f"{weighed.part.label}: not recorded"
+    p = significance(weighed)
+    test = {"–": "no test", "sign": "decided by sign"}.get(p, f"p {p}" if p.startswith("<") else f"p = {p}")
+    return f"{weighed.part.label}: {measured(weighed)} ({sample(weighed)}), {test}: {weighed.verdict}"
+
+
+def _link(page: str, anchor: str, text: str = "") -> str:
+    return f'<a href="{page}.html#{anchor}">{text or page}</a>' if page else ""
 
 
 def origins(records: Records) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tangent_lib.data import Task, load_task
 from tangent_lib.editing import ALPHAS, check_alphas
-from tangent_lib.errors import unknown
+from tangent_lib.errors import InputError, unknown
 from tangent_lib.finetune import finetune
 from tangent_lib.models import Clip, load_clip, untrained, zero_shot_head
 from tangent_lib.modes import Mode
@@ -26,6 +26,17 @@ class Materials:
         self._model_digest = self.clip.digest
         self._tasks: dict[str, Task] = {}
         self._heads: dict[str, Tensor] = {}
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The pairs of tasks that are compared.
+
+        Raises:
+            InputError: if there is none, since there is only one task.
+        """
+        if not self.parameters.pairs:
+            raise InputError(f"a pair takes two tasks, but there is only {self.parameters.tasks[0]}: name more with -p tasks")
+        return self.parameters.pairs
 
     def untrained(self, seed: int) -> Materials:
         """The same with the image tower at a random initialisation theta_0^rd (Section 6.2)."""

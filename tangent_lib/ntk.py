@@ -162,6 +162,35 @@ def localisation(energy: Float[Tensor, " points"], trained: int) -> float:
     return (energy[:trained].double().sum() / total).item()
 
 
+def support_shares(kernel: Float[Tensor, "trained points"], leading: int) -> dict[str, float]:
+    """Three numbers for localisation, from a kernel on trained points, as many unseen ones of the task, and a control's.
+
+    Args:
+        kernel: a row a trained point; columns are the trained points, unseen points of the task, the control's points.
+        leading: how many eigenfunctions ``leading`` counts.
+
+    Returns:
+        ``control``, the share of the local energy on the trained points against the control (Section 6.1); ``unseen``, the
+        same with unseen points of the task in the control's place, a baseline; ``leading``, the share of the energy of the
+        leading eigenfunctions on unseen points of the task against the control. 0.5 in the last means no preference.
+
+    Raises:
+        InputError: if the columns are not three times the rows.
+
+    Example:
+        >>> task_only = torch.cat([torch.eye(2), torch.eye(2), torch.zeros(2, 2)], dim=1)
+        >>> {name: round(share, 6) for name, share in support_shares(task_only, 2).items()}
+        {'control': 1.0, 'unseen': 0.5, 'leading': 1.0}
+    """
+    n, columns = kernel.shape
+    if columns != 3 * n:
+        raise InputError(f"{columns} columns for {n} trained points: give {3 * n}, trained, unseen and control points")
+    trained, unseen, control = kernel.split(n, dim=1)
+    share = lambda *parts: localisation(local_energy(torch.cat(parts, dim=1)), n)
+    first = local_energy(kernel, leading)[n:]
+    return {"control": share(trained, control), "unseen": share(trained, unseen), "leading": localisation(first, n)}
+
+
 def eigendecomposition(kernel: Float[Tensor, "n m"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:
     """The eigenvalues and eigenvectors of a kernel on all pairs of some points.
 

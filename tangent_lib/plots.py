@@ -10,8 +10,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 STYLE = Path(__file__).resolve().parent.parent / "book" / "tangent.mplstyle"
-COLOURS = {"zero-shot": "#767676", "non-linear": "#0072B2", "post-hoc": "#E69F00", "linear": "#CC3311"}
-HATCHES = {"zero-shot": "", "non-linear": "", "post-hoc": "//", "linear": ".."}
+COLOURS = {
+    "zero-shot": "#767676",
+    "non-linear": "#0072B2",
+    "post-hoc": "#E69F00",
+    "linear": "#CC3311",
+    "attention-only": "#009E73",
+}
+HATCHES = {"zero-shot": "", "non-linear": "", "post-hoc": "//", "linear": "..", "attention-only": "xx"}
 MARKERS = "osD^vP*X<>"
 
 

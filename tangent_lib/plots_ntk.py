@@ -82,7 +82,7 @@ def ring_fits(
             inside = np.flatnonzero(supports[t])
             axis.axvspan(angles[inside[0]], angles[inside[-1]], color=colour, alpha=0.13, linewidth=0)
             axis.plot(angles, functions[t], style, color=colour, label=f"$f_{t + 1}$, trained on $D_{t + 1}$")
-        axis.set(title=f"{name} kernel", xlabel="angle", ylim=(-1.25, 1.25))
+        axis.set(title=f"{name} kernel", xlabel="angle", ylim=(-1.7, 1.2))
         axis.set_xticks([0, np.pi, 2 * np.pi], ["0", r"$\pi$", r"$2\pi$"])
         axis.title.set_fontsize(9)
     axes[0].legend(fontsize=7, loc="lower left", ncols=2, handlelength=1.5, columnspacing=0.8)

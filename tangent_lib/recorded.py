@@ -20,11 +20,12 @@ from tangent_lib.errors import unknown
 from tangent_lib.experiment import Experiment
 from tangent_lib.manifests import ROOT
 from tangent_lib.modes import ABLATION_MODES, ATTENTION_MODES, MODES
+from tangent_lib.ntk import support_shares
 from tangent_lib.parameters import check_parameters, words
 from tangent_lib.provenance import provenance
 
 BOX = (0.2, 0.4, 0.6, 0.8, 1.0)  # alpha_1 = alpha_2 at which xi is recorded, in the box where alpha is searched
-NTK_CLASSES = 3  # one kernel an output; they differ little between outputs (Appendix A)
+LEADING = 10  # eigenfunctions of the largest singular values
 FOLDER = ROOT / "book" / "recorded"
 Summaries = dict[str, dict[str, dict]]  # by mode, then by seed
 
@@ -74,7 +75,8 @@ def _kept(run: Experiment, mode: str, seed: int) -> dict:
     }
 
 
-def _modes(run: Experiment, modes: Iterable[str]) -> dict:
+def by_mode(run: Experiment, modes: Iterable[str]) -> dict:
+    """Summaries with xi and cosines of some modes, for every seed of the run."""
     return {mode: {str(seed): _kept(run, mode, seed) for seed in run.parameters.seeds} for mode in modes}
 
 
@@ -96,13 +98,12 @@ def _untrained(run: Experiment, mode: str) -> dict:
 
 
 def _ntk(run: Experiment) -> dict:
+    """Localisation against a control, against unseen points of the task, and of the leading eigenfunctions (notebook 06)."""
     found: dict[str, dict] = {"pretrained": {}, "untrained": {}}
     for seed in run.parameters.seeds:
         for kind, each in (("pretrained", run), ("untrained", run.untrained(seed))):
-            found[kind][str(seed)] = {
-                "-".join(pair): each.local_energy(*pair, seed, classes=NTK_CLASSES)["localisation"]
-                for pair in run.parameters.pairs
-            }
+            kernels = {"-".join(pair): each.kernel_on_supports(*pair, seed) for pair in run.parameters.pairs}
+            found[kind][str(seed)] = {pair: support_shares(kernel, LEADING) for pair, kernel in kernels.items()}
     return {"ntk": found}
 
 
@@ -114,13 +115,13 @@ def _xi_grids(run: Experiment) -> dict:
 
 
 SECTIONS: dict[str, Callable[[Experiment], dict]] = {
-    "tangent": lambda run: {"summaries": _modes(run, MODES)},
+    "tangent": lambda run: {"summaries": by_mode(run, MODES)},
     "negation": _negation,
-    "attention": lambda run: {"summaries": _modes(run, ATTENTION_MODES)},
+    "attention": lambda run: {"summaries": by_mode(run, ATTENTION_MODES)},
     "untrained": lambda run: _untrained(run, "non-linear"),
     "untrained linear": lambda run: _untrained(run, "linear"),
     "ntk": _ntk,
-    "ablation": lambda run: {"ablation": _modes(run, ABLATION_MODES)},
+    "ablation": lambda run: {"ablation": by_mode(run, ABLATION_MODES)},
     "xi_grids": _xi_grids,
 }
 

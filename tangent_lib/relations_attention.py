@@ -72,8 +72,8 @@ def gaps(summaries: Summaries, relation: Relation) -> list[float]:
 
     Example:
         >>> relation = Relation("a above b", ("a", "b"), lambda seed: seed["a"]["x"] - seed["b"]["x"])
-        >>> gaps({"a": {"0": {"x": 3}, "1": {"x": 4}}, "b": {"1": {"x": 1}}}, relation)
-        [3]
+        >>> gaps({"a": {"0": {"x": 3.0}, "1": {"x": 4.0}}, "b": {"1": {"x": 1.0}}}, relation)
+        [3.0]
     """
     if not set(relation.modes) <= summaries.keys():
         return []

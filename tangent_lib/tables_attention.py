@@ -15,7 +15,7 @@ from tangent_lib.cost import StepCost
 from tangent_lib.disentanglement import DISTANCES
 from tangent_lib.experiment import Experiment
 from tangent_lib.plots_xi import area_below, grid_of
-from tangent_lib.recorded import Summaries, _modes, recorded_path
+from tangent_lib.recorded import Summaries, by_mode, recorded_path
 from tangent_lib.task_vectors import Params
 
 ROW_NAMES = {
@@ -35,7 +35,7 @@ ABLATED = ("attention + biases", "attention + MLP", "attention + MLP + biases")
 
 def measured(run: Experiment, modes: Sequence[str]) -> Summaries:
     """What is recorded of some modes, computed for the run's own seeds: accuracies, xi in the search box, cosines."""
-    return _modes(run, modes)
+    return by_mode(run, modes)
 
 
 def sources(

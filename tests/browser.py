@@ -28,6 +28,7 @@ FLAGS = (
 ).split() + ["--host-resolver-rules=MAP * ~NOTFOUND"]  # no name is found and no address is reached
 # the browser reads commands from its file 3 and writes answers to its file 4
 LAUNCH = "import os, sys; a, b, *command = sys.argv[1:]; os.dup2(int(a), 3); os.dup2(int(b), 4); os.execv(command[0], command)"
+PATIENCE = 120  # seconds for an answer of the browser, on a busy machine
 KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36, "End": 35, "Enter": 13, "Tab": 9}
 
 
@@ -107,7 +108,7 @@ class Browser:
             os.close(end)
         self.profile.cleanup()
 
-    def send(self, method: str, timeout: float = 30, **parameters: object) -> dict:
+    def send(self, method: str, timeout: float = PATIENCE, **parameters: object) -> dict:
         """Send a command and wait for its answer."""
         self.count += 1
         message = {"id": self.count, "method": method, "params": parameters}
@@ -149,12 +150,15 @@ class Browser:
             self.requests.append(values["request"]["url"])
 
     def open(self, page: Path) -> None:
-        """Open a file and wait until it is loaded."""
+        """Open a file and wait until it is loaded and its formulas are set."""
         self.loaded = False
-        self.send("Page.navigate", url=Path(page).resolve().as_uri())
-        end = time.monotonic() + 30
+        answer = self.send("Page.navigate", url=Path(page).resolve(strict=True).as_uri())
+        if answer.get("errorText"):
+            raise RuntimeError(f"{page}: {answer['errorText']}")
+        end = time.monotonic() + PATIENCE
         while not self.loaded:
             self._receive(end, f"opening {page}")
+        self.evaluate("window.MathJax?.startup?.promise?.then(() => 0)")
 
     def evaluate(self, expression: str) -> object:
         """The value of a JavaScript expression in the page."""
@@ -242,7 +246,6 @@ def main() -> None:
         for page in arguments.pages:
             if arguments.screenshots:
                 browser.open(page)
-                time.sleep(1)  # formulas are set after the page is loaded
                 for path in browser.screenshots(arguments.screenshots / f"{page.stem}-{'dark' if arguments.dark else 'light'}"):
                     print(path)
             else:

@@ -54,7 +54,9 @@ def number(text: str) -> float:
 
 def data_of(browser: Browser, control: str) -> dict:
     """The data that a control carries."""
-    return json.loads(browser.texts(f'{control} > script[type="application/json"]')[0])
+    found = browser.texts(f'{control} > script[type="application/json"]')
+    assert len(found) == 1, f"{control} carries no data: was the page built before the control? make report"
+    return json.loads(found[0])
 
 
 def some(values: list) -> list[int]:

@@ -18,7 +18,7 @@ MODES = {"non-linear": 1.0, "post-hoc": 0.7, "linear": 0.9}
 TASKS = ("Textures", "Signs <A & B>")
 PLANE = [round(-3 + 6 * i / 19, 6) for i in range(20)]
 PAIRS = {"Textures-Scenes": 0.05, "Digits-Signs": 0.02}
-BUILT = sorted((ROOT / "_build" / "html").rglob("*.html"))
+BUILT = sorted((ROOT / "_build" / "html" / "book").rglob("*.html"))
 
 
 def accuracies(share):
