@@ -10,7 +10,8 @@ JOBS ?= 2
 THREADS := $(shell $(PYTHON) -c "import os; print(max(1, (os.cpu_count() or 1) // $(JOBS)))")
 GROWN := ViT-Mini-4 ViT-Mini-L-8
 EXECUTED := $(NOTEBOOKS:%=book/executed/%.ipynb)
-LIBRARY := $(wildcard tangent_lib/*.py tangent_lib/*.html tangent_lib/templates/* tangent_lib/miniature/*.py tangent_lib/miniature/*/*)
+LIBRARY := $(filter-out tangent_lib/gallery.py,$(wildcard tangent_lib/*.py tangent_lib/*.html tangent_lib/miniature/*.py \
+	tangent_lib/miniature/*/*))
 RECORDED := $(wildcard book/recorded/*.json)
 PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/*.mplstyle book/_ext/*.py book/_static/*)
 
@@ -71,7 +72,10 @@ book/executed/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(RECORDED) .venv/.installed
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/papermill $< $(@D)/.$*.ipynb --log-output --no-progress-bar $(ARGS)
 	@mv $(@D)/.$*.ipynb $@
 
-_build/html/index.html: $(EXECUTED) $(PAGES)
+book/executed/gallery.md: $(EXECUTED) tangent_lib/gallery.py
+	$(BIN)/python -m tangent_lib.gallery
+
+_build/html/index.html: $(EXECUTED) book/executed/gallery.md $(PAGES)
 	@echo "==> the book"
 	$(BIN)/jupyter-book build . --quiet -W --keep-going
 	@touch $@

@@ -25,7 +25,9 @@ from tangent_lib.errors import InputError
 from tangent_lib.plots import COLOURS
 
 FOLDER = Path(__file__).parent
-SCALE = [to_hex(colour) for colour in colormaps["cividis_r"](np.linspace(0, 1, 65))]  # the colours of the static heat maps
+SCALE = [
+    to_hex(colour) for colour in colormaps["cividis_r"](np.linspace(0, 1, 65))
+]  # the colours of the static heat maps
 MISSING = "–"
 Number = float | int
 Accuracies = Mapping[str, Mapping[str, Sequence[Number]]]
@@ -42,7 +44,7 @@ def slider_data(alphas: Sequence[Number], accuracies: Accuracies, title: str) ->
         title: what the bars are, in words.
 
     Returns:
-        ``alphas``, ``title``; by mode ``colours``, ``modes`` (by task, percent at every alpha) and ``averages`` over tasks.
+        ``alphas``, ``title``; by mode ``colours``, ``modes`` (by task, percent at every alpha) and ``averages``.
 
     Raises:
         InputError: if there is no alpha, no mode or no task, or a task has not one accuracy an alpha.
@@ -56,13 +58,17 @@ def slider_data(alphas: Sequence[Number], accuracies: Accuracies, title: str) ->
     for mode, tasks in accuracies.items():
         for task, values in tasks.items():
             if len(values) != len(alphas):
-                raise InputError(f"{mode}, {task}: {len(values)} accuracies for {len(alphas)} alphas; give one an alpha")
+                raise InputError(
+                    f"{mode}, {task}: {len(values)} accuracies for {len(alphas)} alphas; give one an alpha"
+                )
     percent = lambda values: [round(100 * float(value), 1) for value in values]
     return {
         "alphas": [round(float(alpha), 6) for alpha in alphas],
         "title": title,
         "colours": {mode: COLOURS.get(mode, COLOURS["non-linear"]) for mode in accuracies},
-        "modes": {mode: {task: percent(values) for task, values in tasks.items()} for mode, tasks in accuracies.items()},
+        "modes": {
+            mode: {task: percent(values) for task, values in tasks.items()} for mode, tasks in accuracies.items()
+        },
         "averages": {mode: percent(np.mean(list(tasks.values()), axis=0)) for mode, tasks in accuracies.items()},
     }
 
@@ -88,7 +94,9 @@ def xi_data(grids: Grids, box: tuple[Number, Number] = (0, 1), title: str = "", 
     if not box[0] < box[1]:
         raise InputError(f"the search box {tuple(box)} is empty: give (lowest alpha, highest alpha)")
     rounded = {mode: {pair: _grid(mode, pair, grid) for pair, grid in pairs.items()} for mode, pairs in grids.items()}
-    every = [v for pairs in rounded.values() for grid in pairs.values() for row in grid["xi"] for v in row if v is not None]
+    every = [
+        v for pairs in rounded.values() for grid in pairs.values() for row in grid["xi"] for v in row if v is not None
+    ]
     return {
         "grids": rounded,
         "box": [float(bound) for bound in box],
@@ -103,7 +111,9 @@ def _grid(mode: str, pair: str, grid: Mapping[str, Sequence]) -> dict[str, list]
     alphas, values = [round(float(alpha), 6) for alpha in grid["alphas"]], grid["xi"]
     if not alphas or len(values) != len(alphas) or any(len(row) != len(alphas) for row in values):
         shape = f"{len(values)} rows of {sorted({len(row) for row in values})} values"
-        raise InputError(f"{mode}, {pair}: {shape} for {len(alphas)} alphas; give one row an alpha_1, one value an alpha_2")
+        raise InputError(
+            f"{mode}, {pair}: {shape} for {len(alphas)} alphas; give one row an alpha_1, one value an alpha_2"
+        )
     if any(left >= right for left, right in itertools.pairwise(alphas)):
         raise InputError(f"{mode}, {pair}: the alphas {alphas} do not rise; sort them")
     number = lambda value: round(float(value), 3) if math.isfinite(value) else None
@@ -139,7 +149,7 @@ def xi_explorer(
     Tangent-space paper, equation 6 and Figures 3 and 10. alpha_1 runs to the right and alpha_2 upward.
 
     Args:
-        grids: by mode, then by task pair, ``alphas`` (n values) and ``xi`` (n rows: an alpha_1 a row, an alpha_2 a column).
+        grids: by mode, then by task pair, ``alphas`` (n values) and ``xi`` (n rows; row i: alpha_1 = alphas[i]).
         box: lowest and highest alpha of the search, drawn as a frame.
         title: what is drawn, in words.
         quantity: symbol of the value, beside the colour bar.
@@ -159,7 +169,7 @@ def xi_explorer(
 def sortable(table: pd.DataFrame, caption: str = "", save_as: str = "") -> HTML:
     """A table that is sorted by a column at a click on its (lowest) header: up, down, then as it was.
 
-    A cell that begins with a number, such as ``60.7 ± 0.4``, counts as that number; dashes come last in either direction.
+    A cell that begins with a number, such as ``60.7 ± 0.4``, counts as that number; dashes come last either way.
 
     Args:
         table: with one level of columns or several; cells are shown as pandas prints them, missing ones as a dash.
@@ -192,7 +202,7 @@ def _levels(label: Hashable) -> tuple:
 
 
 def _header_rows(table: pd.DataFrame) -> list[str]:
-    """The cells of each level of the header; equal labels beside each other share a cell, in all levels but the last."""
+    """The cells of each level of the header; equal neighbours share a cell, in all levels but the last."""
     columns, depth, rows = [_levels(column) for column in table.columns], table.columns.nlevels, []
     for level in range(depth):
         last = level == depth - 1
@@ -260,7 +270,9 @@ def _plain(data: object) -> object:
         return data if math.isfinite(data) else None
     if data is None or isinstance(data, str | int):
         return data
-    raise InputError(f"{type(data).__name__} cannot be offered for download: give numbers, texts, mappings and sequences")
+    raise InputError(
+        f"{type(data).__name__} cannot be offered for download: give numbers, texts, mappings and sequences"
+    )
 
 
 def _control(template: str, data: dict, plain: Mapping, save_as: str) -> HTML:

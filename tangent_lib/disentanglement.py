@@ -116,7 +116,7 @@ def xi_at(
 
     Args:
         settings: the alphas, one per task in each setting.
-        heads: the head of each task, ``(classes, dim)``; the prediction error compares argmaxes of its logits on the task's own points.
+        heads: the head of each task, ``(classes, dim)``, whose argmax is the prediction on the task's own points.
         data: the points of each task.
         linearized: use f_lin.
 

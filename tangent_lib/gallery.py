@@ -59,7 +59,7 @@ COUNTERPARTS = [
     Counterpart("S1", "Figure 7", "Single-task accuracy", LINEAR, "fig-single"),
     Counterpart("S1", "Figure 8", "Accuracy per task after addition", LINEAR, "fig-addition"),
     Counterpart("S1", "Figure 9", "Disentanglement and model scale", XI, "fig-xi-scale", "three miniatures"),
-    Counterpart("S1", "Figure 10", "Disentanglement of linear fine-tuning", XI, "fig-xi-pairs", "beside Figure 3"),
+    Counterpart("S1", "Figure 10", "Disentanglement of linear fine-tuning", XI, "fig-xi-pairs", "with the paper's Figure 3"),
     Counterpart("S1", "Figure 11", "Disentanglement from random weights", RANDOM, "fig-xi-random"),
     Counterpart("S1", "Figure 14", "Localised eigenfunctions, more tasks", NTK, "fig-local-energy"),
     Counterpart("S1", "Figure 15", "Eigenfunctions from random weights", NTK, "fig-local-energy-random"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 STYLE = Path(__file__).resolve().parent.parent / "book" / "tangent.mplstyle"
@@ -42,38 +43,54 @@ def image_rows(rows: Mapping[str, np.ndarray], captions: Mapping[str, Sequence[s
     return figure
 
 
-def bars_per_task(series: Mapping[str, Mapping[str, float]], label: str) -> Figure:
-    """Grouped bars: a group a task and a last one for the average, a bar a mode. Shares in, percent drawn."""
-    tasks = list(next(iter(series.values())))
-    figure, axis = plt.subplots(figsize=(8.5, 3.1))
-    width = 0.8 / len(series)
+Series = Mapping[str, Mapping[str, float]]  # by mode, then by task
+
+
+def bars_per_task(series: Series, label: str, others: Mapping[str, Series] | None = None) -> Figure:
+    """Grouped bars: a group a task and a last one for the average, a bar a mode. Shares in, percent drawn.
+
+    Args:
+        others: the same of other models, by title; a panel each, below.
+    """
+    panels = {"": series, **(others or {})}
+    figure, axes = plt.subplots(len(panels), figsize=(8.5, 3.1 + 2.3 * len(others or {})), squeeze=False, sharex=True)
+    for axis, (title, each) in zip(axes[:, 0], panels.items()):
+        _bars(axis, each)
+        axis.set(ylabel=label if not title else f"{title}\n{label}", ylim=(0, 100))
+        axis.yaxis.label.set_size(8 if others else 9)
+    axes[0, 0].legend(ncols=len(series), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
+def _bars(axis: Axes, series: Series) -> None:
+    tasks, width = list(next(iter(series.values()))), 0.8 / len(series)
     for i, (mode, values) in enumerate(series.items()):
         heights = [100 * values[task] for task in tasks]
         places = np.arange(len(tasks) + 1) + (i - (len(series) - 1) / 2) * width
         places[-1] += 0.3
-        axis.bar(
-            places,
-            [*heights, np.mean(heights)],
-            width,
-            label=mode,
-            color=COLOURS[mode],
-            hatch=HATCHES[mode],
-            edgecolor="white",
-            linewidth=0.5,
-        )
+        style = {"color": COLOURS[mode], "hatch": HATCHES[mode], "edgecolor": "white", "linewidth": 0.5}
+        axis.bar(places, [*heights, np.mean(heights)], width, label=mode, **style)
     axis.set_xticks([*range(len(tasks)), len(tasks) + 0.3], [*tasks, "average"], rotation=25, ha="right")
-    axis.set(ylabel=label, ylim=(0, 100))
-    axis.legend(ncols=len(series), loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    return figure
 
 
-def scatter_modes(x: Mapping[str, float], y: Mapping[str, float], x_label: str, y_label: str) -> Figure:
-    """One marker a task; on the diagonal both models are equally good. Shares in, percent drawn."""
-    figure, axis = plt.subplots(figsize=(4.6, 4.2))
+def scatter_modes(
+    models: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]], x_label: str, y_label: str
+) -> Figure:
+    """A colour a task, a marker a model; on the diagonal both ways are equally good. Shares in, percent drawn.
+
+    Args:
+        models: by name, for each task the horizontal and the vertical value.
+    """
+    figure, axis = plt.subplots(figsize=(4.8, 4.2))
     axis.plot([0, 100], [0, 100], color="#767676", linestyle="--", linewidth=1)
-    for i, task in enumerate(x):
-        axis.scatter(100 * x[task], 100 * y[task], marker=MARKERS[i % len(MARKERS)], s=42, label=task, zorder=3)
-    low = 100 * min(min(x.values()), min(y.values())) - 6
+    colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    for marker, (model, (x, y)) in zip(MARKERS, models.items()):
+        axis.scatter([], [], marker=marker, s=42, color="black", label=model)
+        for i, task in enumerate(x):
+            axis.scatter(100 * x[task], 100 * y[task], marker=marker, s=42, color=colours[i % len(colours)], zorder=3)
+    for i, task in enumerate(next(iter(models.values()))[0]):
+        axis.scatter([], [], marker="s", s=30, color=colours[i % len(colours)], label=task)
+    low = 100 * min(value for pair in models.values() for side in pair for value in side.values()) - 6
     axis.set(xlabel=x_label, ylabel=y_label, xlim=(max(0, low), 101), ylim=(max(0, low), 101), aspect="equal")
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure

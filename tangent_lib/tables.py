@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from tangent_lib import paper
+from tangent_lib import miniature, paper
 from tangent_lib.editing import mean_and_spread
 from tangent_lib.experiment import Experiment
-from tangent_lib.recorded import Summaries
+from tangent_lib.recorded import Summaries, recorded_path
 
 ROW_NAMES = {
     "pre-trained": "Pre-trained f(·; θ₀)",
@@ -18,6 +19,7 @@ ROW_NAMES = {
     "post-hoc": "Post-hoc lin. f_lin(·; θ₀ ± τ)",
     "linear": "Linear. FT f_lin(·; θ₀ ± τ_lin)",
 }
+MISSING = "not recorded"
 Measure = Callable[[dict], float]  # of one summary, a share in [0, 1]
 
 # what is read off one summary (a mode, a seed; all on test)
@@ -45,47 +47,99 @@ def across(summaries: Summaries, mode: str, measure: Measure) -> list[float]:
     return [measure(summary) for summary in summaries[mode].values()]
 
 
-def paper_table(
-    run: Experiment,
-    live: Summaries,
-    recorded: dict | None,
+def sources(
+    run: Experiment, live: Summaries, recorded: dict | None, section: str = "summaries"
+) -> dict[str, Summaries]:
+    """This run, its recorded seeds, and those of the other miniatures, by what a header says of them."""
+    found = {f"{run.parameters.model}, this run, seed {', '.join(map(str, run.parameters.seeds))}": live}
+    for model, record in records(run, recorded).items():
+        seeds = max((len(by_seed) for by_seed in record.get(section, {}).values()), default=0)
+        if seeds:
+            found[f"{model}, recorded, {seeds} seed{'s' * (seeds > 1)}"] = record[section]
+    return found
+
+
+def records(run: Experiment, recorded: dict | None) -> dict[str, dict]:
+    """This model's record, if there is one, and the other miniatures' where they have its tasks and protocol."""
+    name, tasks, protocol = run.parameters.model, run.parameters.tasks, run.parameters.protocol.model_dump()
+    records = {name: recorded} if recorded else {}
+    for other in miniature.NAMES if name in miniature.NAMES else ():
+        if other != name and recorded_path(other).is_file():
+            record = json.loads(recorded_path(other).read_text())
+            if set(tasks) <= record["zero_shot"].keys() and record["configuration"]["protocol"] == protocol:
+                records[other] = record
+    return records
+
+
+def other_miniatures(run: Experiment) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """Test accuracies of the other miniatures as recorded, means over their seeds.
+
+    Returns:
+        by title of the model, ``single`` and ``addition``, each by mode (and ``zero-shot``), then by task.
+    """
+    found = {}
+    for model, record in records(run, None).items():
+        zero_shot = {task: record["zero_shot"][task]["test"] for task in run.parameters.tasks}
+        views = {"single": lambda s: s["single"], "addition": lambda s: s["addition"]["test"]}
+        found[f"{model} (recorded)"] = {
+            name: {"zero-shot": zero_shot}
+            | {
+                mode: {task: float(np.mean([view(s)[task] for s in by_seed.values()])) for task in zero_shot}
+                for mode, by_seed in record["summaries"].items()
+            }
+            for name, view in views.items()
+        }
+    return found
+
+
+def accuracy_table(
+    found: Mapping[str, Summaries],
     modes: Sequence[str],
-    measures: dict[str, Measure],
-    pretrained: dict[str, float],
-    numbers: dict[str, tuple],
+    measures: Mapping[str, Measure],
+    numbers: Mapping[str, tuple],
+    scales: Sequence[str],
+    pretrained: Mapping[str, Mapping[str, float]] | None = None,
+    digits: int = 1,
+    names: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """A row a mode; for this run, the recorded seeds and each scale of the paper, a column a measure.
+    """A row a mode; for each source and each scale of the paper, a column a measure. Percent, with the deviation over seeds.
 
     Args:
-        measures: the columns, such as ``{"Abs.": absolute, "Norm.": normalised}``.
-        pretrained: the columns' values for the pre-trained model, shares; a missing one is shown as a dash.
-        numbers: the paper's, as in ``tangent_lib.paper``.
+        found: as ``sources`` gives.
+        measures: the columns, such as ``{"Abs.": absolute}``.
+        numbers: by mode, for each scale the paper's values in the order of the measures; None is shown as a dash.
+        pretrained: by source, the columns' values of the pre-trained model, shares; gives a first row.
+        digits: of the paper's numbers.
+        names: what the rows are called, by mode; ``ROW_NAMES`` by default.
+
+    Example:
+        >>> live = {"a": {"0": {"single": {"x": 0.5}}}}
+        >>> accuracy_table({"here": live}, ["a"], {"Acc.": tables.single}, {"a": ((49.0,),)}, ["CLIP"]).iloc[0].tolist()
+        ['50.0', '49.0']
     """
-    name = run.parameters.model
     rows = {}
-    for mode in ("pre-trained", *modes):
+    for mode in (*(["pre-trained"] if pretrained else []), *modes):
         cells = {}
-        for i, (column, measure) in enumerate(measures.items()):
-            for header, source in _sources(name, live, recorded):
+        for header, summaries in found.items():
+            for column, measure in measures.items():
                 if mode == "pre-trained":
-                    text = percent([pretrained[column]]) if column in pretrained else "–"
+                    value = (pretrained or {}).get(header, {}).get(column)
+                    cells[(header, column)] = "–" if value is None else percent([value])
                 else:
-                    text = percent(across(source, mode, measure))
-                cells[(header, column)] = text
-            for scale, values in zip(paper.SCALES, numbers[mode]):
-                cells[(f"paper: {scale}", column)] = "–" if values[i] is None else f"{values[i]:.1f}"
-        rows[ROW_NAMES[mode]] = cells
+                    cells[(header, column)] = _cell(summaries, mode, measure)
+        for scale, values in zip(scales, numbers.get(mode, ())):
+            for column, value in zip(measures, values):
+                cells[(f"paper: {scale}", column)] = "–" if value is None else f"{value:.{digits}f}"
+        rows[(names or ROW_NAMES).get(mode, mode)] = cells
     table = pd.DataFrame.from_dict(rows, orient="index")
-    headers = [header for header, _ in _sources(name, live, recorded)] + [f"paper: {scale}" for scale in paper.SCALES]
-    return table[[(header, column) for header in headers for column in measures]]
+    table.columns = pd.MultiIndex.from_tuples(table.columns)
+    return table
 
 
-def _sources(name: str, live: Summaries, recorded: dict | None) -> list[tuple[str, Summaries]]:
-    seeds = ", ".join(next(iter(live.values())))
-    found = [(f"{name}, this run, seed {seeds}", live)]
-    if recorded:
-        found.append((f"{name}, recorded, {len(recorded['seeds'])} seeds", recorded["summaries"]))
-    return found
+def _cell(summaries: Summaries, mode: str, measure: Measure) -> str:
+    if not summaries.get(mode) or (measure in (target, control) and "negation" not in next(iter(summaries[mode].values()))):
+        return MISSING
+    return percent(across(summaries, mode, measure))
 
 
 def pretrained_average(run: Experiment, names: Sequence[str]) -> float:
@@ -93,35 +147,38 @@ def pretrained_average(run: Experiment, names: Sequence[str]) -> float:
     return float(np.mean([run.zero_shot(name)["test"] for name in names]))
 
 
+def zero_shot_averages(run: Experiment, found: Iterable[str], recorded: dict | None, column: str) -> dict[str, dict]:
+    """The pre-trained models' average accuracy over the tasks as one column of ``accuracy_table``, by source."""
+    names = run.parameters.tasks
+    averages = {run.parameters.model: pretrained_average(run, names)}
+    for model, record in records(run, recorded).items():
+        averages[model] = float(np.mean([record["zero_shot"][name]["test"] for name in names]))
+    return {header: {column: averages[header.split(",")[0]]} for header in found}
+
+
 def table_1(run: Experiment, live: Summaries, recorded: dict | None, modes: Sequence[str]) -> pd.DataFrame:
     """Task addition, as Table 1."""
-    pretrained = {"Abs.": pretrained_average(run, run.parameters.tasks)}
-    return paper_table(run, live, recorded, modes, {"Abs.": absolute, "Norm.": normalised}, pretrained, paper.TABLE_1)
+    found = sources(run, live, recorded)
+    pretrained = zero_shot_averages(run, found, recorded, "Abs.")
+    return accuracy_table(found, modes, {"Abs.": absolute, "Norm.": normalised}, paper.TABLE_1, paper.SCALES, pretrained)
 
 
 def table_2(run: Experiment, live: Summaries, recorded: dict | None, modes: Sequence[str]) -> pd.DataFrame:
     """Task negation, as Table 2."""
-    pretrained = {
-        "Targ.": pretrained_average(run, run.parameters.tasks),
-        "Cont.": run.zero_shot(run.parameters.control)["test"],
-    }
-    return paper_table(run, live, recorded, modes, {"Targ.": target, "Cont.": control}, pretrained, paper.TABLE_2)
+    found, kept = sources(run, live, recorded), run.zero_shot(run.parameters.control)["test"]
+    pretrained = zero_shot_averages(run, found, recorded, "Targ.")
+    for header in found:
+        own = header.startswith(f"{run.parameters.model},")
+        other = records(run, recorded).get(header.split(",")[0], {}).get("zero_shot", {})
+        pretrained[header]["Cont."] = kept if own else other[run.parameters.control]["test"]
+    return accuracy_table(found, modes, {"Targ.": target, "Cont.": control}, paper.TABLE_2, paper.SCALES, pretrained)
 
 
 def single_task_table(run: Experiment, live: Summaries, recorded: dict | None) -> pd.DataFrame:
     """Average single-task accuracy a mode (Figure 7 as numbers; the paper prints no table of it)."""
-    rows = {
-        ROW_NAMES["pre-trained"]: {
-            h: percent([pretrained_average(run, run.parameters.tasks)])
-            for h, _ in _sources(run.parameters.model, live, recorded)
-        }
-    }
-    for mode in live:
-        rows[ROW_NAMES[mode]] = {
-            header: percent(across(source, mode, single))
-            for header, source in _sources(run.parameters.model, live, recorded)
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    found = sources(run, live, recorded)
+    table = accuracy_table(found, list(live), {"": single}, {}, (), zero_shot_averages(run, found, recorded, ""))
+    return table.droplevel(1, axis=1)
 
 
 def relation(

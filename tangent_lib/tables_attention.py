@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 
@@ -10,12 +9,12 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from tangent_lib import miniature, paper, tables
+from tangent_lib import paper, tables
 from tangent_lib.cost import StepCost
 from tangent_lib.disentanglement import DISTANCES
 from tangent_lib.experiment import Experiment
 from tangent_lib.plots_xi import area_below, grid_of
-from tangent_lib.recorded import Summaries, by_mode, recorded_path
+from tangent_lib.recorded import Summaries, by_mode
 from tangent_lib.task_vectors import Params
 
 ROW_NAMES = {
@@ -38,92 +37,22 @@ def measured(run: Experiment, modes: Sequence[str]) -> Summaries:
     return by_mode(run, modes)
 
 
-def sources(
-    run: Experiment, live: Summaries, recorded: dict | None, section: str = "summaries"
-) -> dict[str, Summaries]:
-    """This run, its recorded seeds, and those of the other miniatures, by what a header says of them."""
-    found = {f"{run.parameters.model}, this run, seed {', '.join(map(str, run.parameters.seeds))}": live}
-    for model, record in _records(run, recorded).items():
-        seeds = max((len(by_seed) for by_seed in record.get(section, {}).values()), default=0)
-        if seeds:
-            found[f"{model}, recorded, {seeds} seed{'s' * (seeds > 1)}"] = record[section]
-    return found
-
-
-def _records(run: Experiment, recorded: dict | None) -> dict[str, dict]:
-    """This model's record, if there is one, and the other miniatures' where they have its tasks and protocol."""
-    name, tasks, protocol = run.parameters.model, run.parameters.tasks, run.parameters.protocol.model_dump()
-    records = {name: recorded} if recorded else {}
-    for other in miniature.NAMES if name in miniature.NAMES else ():
-        if other != name and recorded_path(other).is_file():
-            record = json.loads(recorded_path(other).read_text())
-            if set(tasks) <= record["zero_shot"].keys() and record["configuration"]["protocol"] == protocol:
-                records[other] = record
-    return records
-
-
-def accuracy_table(
-    found: Sources,
-    modes: Sequence[str],
-    measures: Mapping[str, tables.Measure],
-    numbers: Mapping[str, tuple],
-    scales: Sequence[str],
-    pretrained: Mapping[str, Mapping[str, float]] | None = None,
-) -> pd.DataFrame:
-    """A row a mode; for each source and each scale of the paper, a column a measure. Percent, with the deviation over seeds.
-
-    Args:
-        found: as ``sources`` gives.
-        measures: the columns, such as ``{"Abs.": tables.absolute}``.
-        numbers: by mode, for each scale the paper's values in the order of the measures; None is shown as a dash.
-        pretrained: by source, the columns' values of the pre-trained model, shares; gives a first row.
-
-    Example:
-        >>> live = {"a": {"0": {"single": {"x": 0.5}}}}
-        >>> accuracy_table({"here": live}, ["a"], {"Acc.": tables.single}, {"a": ((49.0,),)}, ["CLIP"]).iloc[0].tolist()
-        ['50.0', '49.00']
-    """
-    rows = {}
-    for mode in (*(["pre-trained"] if pretrained else []), *modes):
-        cells = {}
-        for header, summaries in found.items():
-            for column, measure in measures.items():
-                if mode == "pre-trained":
-                    value = (pretrained or {}).get(header, {}).get(column)
-                    cells[(header, column)] = "–" if value is None else tables.percent([value])
-                else:
-                    cells[(header, column)] = _cell(summaries, mode, measure)
-        for scale, values in zip(scales, numbers[mode]):
-            for column, value in zip(measures, values):
-                cells[(f"paper: {scale}", column)] = "–" if value is None else f"{value:.2f}"
-        rows[ROW_NAMES.get(mode, mode)] = cells
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table.columns = pd.MultiIndex.from_tuples(table.columns)
-    return table
-
-
-def _cell(summaries: Summaries, mode: str, measure: tables.Measure) -> str:
-    return tables.percent(tables.across(summaries, mode, measure)) if summaries.get(mode) else MISSING
-
-
 def addition_table(run: Experiment, live: Summaries, recorded: dict | None) -> pd.DataFrame:
     """Task addition in three ways, as Table 2."""
-    found, names = sources(run, live, recorded), run.parameters.tasks
-    pretrained = {next(iter(found)): {"Abs.": tables.pretrained_average(run, names)}}
-    for model, record in _records(run, recorded).items():
-        average = float(np.mean([record["zero_shot"][name]["test"] for name in names]))
-        pretrained |= {header: {"Abs.": average} for header in found if header.startswith(f"{model}, recorded")}
-    measures = {"Abs.": tables.absolute, "Norm.": tables.normalised}
+    found = tables.sources(run, live, recorded)
+    pretrained = tables.zero_shot_averages(run, found, recorded, "Abs.")
+    measures, modes = {"Abs.": tables.absolute, "Norm.": tables.normalised}, (NON_LINEAR, LINEAR, ATTENTION)
     numbers = paper.ATTENTION_TABLE_2
-    return accuracy_table(found, (NON_LINEAR, LINEAR, ATTENTION), measures, numbers, paper.SCALES, pretrained)
+    return tables.accuracy_table(found, modes, measures, numbers, paper.SCALES, pretrained, 2, ROW_NAMES)
 
 
 def ablation_table(run: Experiment, live: Summaries, recorded: dict | None) -> pd.DataFrame:
     """Which weights are trained, as Table 5."""
     measures = {"Single": tables.single, "Abs.": tables.absolute, "Norm.": tables.normalised}
     numbers = {mode: (values,) for mode, values in paper.ATTENTION_TABLE_5.items()}
-    found = sources(run, live, recorded, "ablation")
-    return accuracy_table(found, (ATTENTION, *ABLATED), measures, numbers, ["ViT-B/32"])
+    found = tables.sources(run, live, recorded, "ablation")
+    modes = (ATTENTION, *ABLATED)
+    return tables.accuracy_table(found, modes, measures, numbers, ["ViT-B/32"], digits=2, names=ROW_NAMES)
 
 
 def what_moved(theta_0: Params, theta: Params) -> pd.DataFrame:
@@ -184,7 +113,7 @@ def single_averages(run: Experiment, live: Summaries) -> dict[str, dict[str, tup
         by mode, then by model, the non-linear average and the mode's.
     """
     found = {run.parameters.model: live}
-    found |= {f"{model} (recorded)": record["summaries"] for model, record in _records(run, None).items()}
+    found |= {f"{model} (recorded)": record["summaries"] for model, record in tables.records(run, None).items()}
     average = lambda summaries, mode: float(np.mean(tables.across(summaries, mode, tables.single)))
     return {
         mode: {
@@ -212,9 +141,9 @@ def areas_table(grids: Mapping[str, Mapping[str, Mapping]], part: float = 0.1) -
         ['25', '75']
     """
     cells: dict[tuple[str, str], dict[str, str]] = {}
-    for pair, by_mode in grids.items():
+    for pair, modes in grids.items():
         for distance in DISTANCES:
-            level = part * max(np.max(grid[distance]) for grid in by_mode.values())
-            shares = {mode: area_below(grid_of(grid, distance), level) for mode, grid in by_mode.items()}
+            level = part * max(np.max(grid[distance]) for grid in modes.values())
+            shares = {mode: area_below(grid_of(grid, distance), level) for mode, grid in modes.items()}
             cells[(pair, distance)] = {mode: f"{100 * share:.0f}" for mode, share in shares.items()}
     return pd.DataFrame(cells)

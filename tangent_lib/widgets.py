@@ -1,7 +1,7 @@
 """The interactive parts of `tangent_lib.controls` as ipywidgets, for a live notebook. Imported by notebooks alone.
 
-A widget needs a kernel, which the built page has not. A cell that shows one therefore carries two tags: ``skip-execution``
-(papermill and nbclient leave it unexecuted, so that the page shows its code alone) and ``nbval-skip``.
+A widget needs a kernel, which the built page has not. A cell that shows one therefore carries two tags:
+``skip-execution`` (papermill leaves it unexecuted, so that the page shows its code alone) and ``nbval-skip``.
 """
 
 from __future__ import annotations
@@ -100,11 +100,12 @@ def bars_html(data: dict, mode: str, at: int) -> str:
     values = {task: accuracies[at] for task, accuracies in data["modes"][mode].items()}
     rows = []
     for task, value in [*values.items(), ("average", data["averages"][mode][at])]:
-        bar = f'<span style="display:block;height:100%;width:{value}%;background:{data["colours"][mode]}"></span>'
+        bar = f'<div style="height:100%;width:{value}%;background:{data["colours"][mode]}"></div>'
         rows.append(
             '<div style="display:flex;align-items:center;gap:0.6em;line-height:1.5">'
             f'<span style="width:9em">{html.escape(task)}</span>'
-            f'<span style="width:20em;height:0.8em;background:#8884">{bar}</span><span style="white-space:nowrap">{value:.1f} %</span></div>'
+            f'<div style="width:20em;height:0.8em;background:#8884">{bar}</div>'
+            f'<span style="white-space:nowrap">{value:.1f} %</span></div>'
         )
     return "".join(rows)
 
@@ -124,7 +125,9 @@ def map_html(data: dict, mode: str, pair: str, i: int, j: int) -> str:
     colour = lambda value: "#888888" if value is None else colours[round(value / data["top"] * (len(colours) - 1))]
     number = lambda value: "not a number" if value is None else f"{value:.3f}"
     read = lambda i, j: f"α₁ = {alphas[i]:.2f}, α₂ = {alphas[j]:.2f}: {data['quantity']} = {number(xi[i][j])}"
-    square = lambda i, j: f'x="{LEFT + i * size:.2f}" y="{SIDE - (j + 1) * size:.2f}" width="{size:.2f}" height="{size:.2f}"'
+    square = lambda i, j: (
+        f'x="{LEFT + i * size:.2f}" y="{SIDE - (j + 1) * size:.2f}" width="{size:.2f}" height="{size:.2f}"'
+    )
     cells = "".join(
         f'<rect {square(i, j)} fill="{colour(xi[i][j])}"><title>{read(i, j)}</title></rect>'
         for i in range(count)
@@ -133,7 +136,7 @@ def map_html(data: dict, mode: str, pair: str, i: int, j: int) -> str:
     low, high = (place(bound) for bound in data["box"])
     frame = f'x="{LEFT + low:.2f}" y="{SIDE - high:.2f}" width="{high - low:.2f}" height="{high - low:.2f}" fill="none"'
     bar = "".join(
-        f'<rect x="{BAR}" y="{SIDE * (1 - (k + 1) / len(colours)):.2f}" width="14" height="5" fill="{colour}" shape-rendering="crispEdges"/>'
+        f'<rect x="{BAR}" y="{SIDE * (1 - (k + 1) / len(colours)):.2f}" width="14" height="5" fill="{colour}"/>'
         for k, colour in enumerate(colours)
     )
     text = lambda x, y, label: f'<text x="{x}" y="{y}" text-anchor="middle">{html.escape(label)}</text>'
@@ -141,13 +144,15 @@ def map_html(data: dict, mode: str, pair: str, i: int, j: int) -> str:
         *(text(LEFT + place(alpha), SIDE + 16, f"{alpha:.2g}") for alpha in (alphas[0], alphas[-1])),
         *(text(LEFT - 20, SIDE - place(alpha) + 4, f"{alpha:.2g}") for alpha in (alphas[0], alphas[-1])),
         text(LEFT + SIDE / 2, SIDE + 18, "α₁") + text(LEFT - 20, SIDE / 2, "α₂"),
-        text(BAR + 30, 10, f"{data['top']:.2g}") + text(BAR + 30, SIDE, "0") + text(BAR + 7, SIDE + 18, data["quantity"]),
+        text(BAR + 30, 10, f"{data['top']:.2g}")
+        + text(BAR + 30, SIDE, "0")
+        + text(BAR + 7, SIDE + 18, data["quantity"]),
     ]
     return (
         f'<svg width="420" height="{SIDE + 26}" fill="currentColor" font-size="12">'
-        f'<g shape-rendering="crispEdges">{cells}</g>'
+        f'<g shape-rendering="crispEdges">{cells}{bar}</g>'
         f'<rect {frame} stroke="#fff" stroke-width="4"/><rect {frame} stroke="#000" stroke-width="1.6"/>'
         f'<rect {square(i, j)} fill="none" stroke="#000" stroke-width="4"/>'
         f'<rect {square(i, j)} fill="none" stroke="#fff" stroke-width="2"/>'
-        f"{bar}{''.join(labels)}</svg><div><b>{html.escape(read(i, j))}</b></div>"
+        f"{''.join(labels)}</svg><div><b>{html.escape(read(i, j))}</b></div>"
     )

@@ -22,12 +22,21 @@ import tempfile
 import time
 from pathlib import Path
 
-FLAGS = (
-    "--headless=new --remote-debugging-pipe --disable-gpu --disable-dev-shm-usage --disable-extensions --hide-scrollbars "
-    "--disable-background-networking --disable-component-update --no-first-run --proxy-server=127.0.0.1:9"
-).split() + ["--host-resolver-rules=MAP * ~NOTFOUND"]  # no name is found and no address is reached
+FLAGS = [
+    "--headless=new",
+    "--remote-debugging-pipe",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-extensions",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--proxy-server=127.0.0.1:9",  # no address is reached
+    "--host-resolver-rules=MAP * ~NOTFOUND",  # and no name is found
+]
 # the browser reads commands from its file 3 and writes answers to its file 4
-LAUNCH = "import os, sys; a, b, *command = sys.argv[1:]; os.dup2(int(a), 3); os.dup2(int(b), 4); os.execv(command[0], command)"
+LAUNCH = "import os, sys; a, b, *run = sys.argv[1:]; os.dup2(int(a), 3); os.dup2(int(b), 4); os.execv(run[0], run)"
 PATIENCE = 120  # seconds for an answer of the browser, on a busy machine
 KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36, "End": 35, "Enter": 13, "Tab": 9}
 
@@ -246,7 +255,9 @@ def main() -> None:
         for page in arguments.pages:
             if arguments.screenshots:
                 browser.open(page)
-                for path in browser.screenshots(arguments.screenshots / f"{page.stem}-{'dark' if arguments.dark else 'light'}"):
+                time.sleep(0.8)  # the theme slides its parts into place
+                stem = f"{page.stem}-{'dark' if arguments.dark else 'light'}"
+                for path in browser.screenshots(arguments.screenshots / stem):
                     print(path)
             else:
                 found = check_page(browser, page)

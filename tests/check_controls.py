@@ -35,7 +35,9 @@ def check_page(browser: Browser, page: Path) -> list[dict]:
     for kind, check in CHECKS.items():
         for name in browser.evaluate(f"[...document.querySelectorAll('.{kind}')].map((e) => e.id)"):
             found.append({"control": name, "kind": kind, "readings": check(browser, f"[id='{name}']")})
-    for link in browser.evaluate("[...document.querySelectorAll('.tangent-download a')].map((a) => [a.download, a.href])"):
+    for link in browser.evaluate(
+        "[...document.querySelectorAll('.tangent-download a')].map((a) => [a.download, a.href])"
+    ):
         found.append({"control": link[0], "kind": "tangent-download", "readings": [check_download(*link)]})
     ids = browser.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
     ours = [entry["control"] for entry in found if entry["kind"] != "tangent-download"]
@@ -150,7 +152,9 @@ def check_table(browser: Browser, control: str) -> list[dict]:
             browser.click(f"{header} button")
             states = browser.evaluate(f"[...document.querySelectorAll({json.dumps(control + ' [aria-sort]')})]"
                                       ".map((e) => e.getAttribute('aria-sort'))")  # fmt: skip
-            assert states[column] == order and set(states[:column] + states[column + 1 :]) <= {"none"}, f"{name}: {states}"
+            assert states[column] == order and set(states[:column] + states[column + 1 :]) <= {"none"}, (
+                f"{name}: {states}"
+            )
             shown = rows_of(browser, control)
             assert shown == ordered(original, column, order), f"{name}, {order}: {[row[column] for row in shown]}"
         readings.append({"column": name, "rows": len(original)})

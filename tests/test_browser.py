@@ -11,7 +11,8 @@ from tangent_lib.controls import alpha_slider, download, sortable, xi_explorer
 from tangent_lib.manifests import ROOT
 
 pytestmark = pytest.mark.skipif(
-    find_browser() is None, reason="no Chromium or Chrome on the path, and none named by CHROME: controls are not driven"
+    find_browser() is None,
+    reason="no Chromium or Chrome on the path, and none named by CHROME: controls are not driven",
 )
 ALPHAS = [round(0.05 * i, 2) for i in range(21)]
 MODES = {"non-linear": 1.0, "post-hoc": 0.7, "linear": 0.9}
@@ -22,7 +23,10 @@ BUILT = sorted((ROOT / "_build" / "html" / "book").rglob("*.html"))
 
 
 def accuracies(share):
-    return {task: [0.4 + share * (0.3 + 0.1 * k) * alpha * (1 - alpha / 2) for alpha in ALPHAS] for k, task in enumerate(TASKS)}
+    return {
+        task: [0.4 + share * (0.3 + 0.1 * k) * alpha * (1 - alpha / 2) for alpha in ALPHAS]
+        for k, task in enumerate(TASKS)
+    }
 
 
 def grid(size):
@@ -82,7 +86,9 @@ def test_the_slider_follows_the_mouse(browser, slider):
         browser.mouse("mouseMoved", left + share * width, top + height / 2, held=True)
     browser.mouse("mouseReleased", left + 0.97 * width, top + height / 2)
     shown = read_slider(browser, slider)
-    assert shown["alpha"] == pytest.approx(1.0) and shown["shown"] == pytest.approx(percent("non-linear", 20), abs=0.051)
+    assert shown["alpha"] == pytest.approx(1.0) and shown["shown"] == pytest.approx(
+        percent("non-linear", 20), abs=0.051
+    )
 
 
 def test_the_slider_follows_the_keys_in_every_mode(browser, slider):
@@ -155,7 +161,10 @@ def test_a_pair_that_one_mode_lacks_is_not_offered(browser, page):
     browser.choose(".mode", "post-hoc")
     assert browser.texts(".pair option") == ["C-D"]
     browser.choose(".mode", "linear")
-    assert browser.texts(".pair option") == ["A-B", "C-D"] and browser.evaluate("document.querySelector('.pair').value") == "C-D"
+    assert (
+        browser.texts(".pair option") == ["A-B", "C-D"]
+        and browser.evaluate("document.querySelector('.pair').value") == "C-D"
+    )
 
 
 def test_a_table_is_sorted_by_number_with_dashes_last(browser, page):
@@ -199,7 +208,9 @@ def test_a_click_on_the_link_saves_the_data(browser, page, tmp_path):
 def test_every_control_of_a_page_is_found_and_agrees(browser, page):
     slider = alpha_slider(ALPHAS, {"linear": accuracies(1.0)}, "accuracy", save_as="fig-slider")
     twice = [alpha_slider(ALPHAS, {"linear": accuracies(1.0)}, "accuracy"), slider]
-    explorer = xi_explorer({"linear": {"A-B": grid(0.1), "C-D": grid(0.2)}, "post-hoc": {"C-D": grid(0.3)}}, save_as="fig-xi")
+    explorer = xi_explorer(
+        {"linear": {"A-B": grid(0.1), "C-D": grid(0.2)}, "post-hoc": {"C-D": grid(0.3)}}, save_as="fig-xi"
+    )
     found = check_page(browser, page(*twice, explorer, sortable(table(), save_as="tab-1"), download([1], "more")))
     kinds = [entry["kind"].removeprefix("tangent-") for entry in found]
     assert kinds == ["slider", "slider", "xi", "sortable"] + ["download"] * 4

@@ -1,4 +1,4 @@
-"""The controls carry their data, need nothing from elsewhere and refuse what they cannot show. test_browser.py moves them."""
+"""The controls carry their data, need nothing from elsewhere and refuse what they cannot show."""
 
 import base64
 import io
@@ -30,7 +30,9 @@ def embedded(page):
 
 
 def saved(page):
-    name, kind, content = re.search(r'download="([^"]+)" href="data:([^;]+);charset=utf-8;base64,([^"]+)"', page.data).groups()
+    name, kind, content = re.search(
+        r'download="([^"]+)" href="data:([^;]+);charset=utf-8;base64,([^"]+)"', page.data
+    ).groups()
     return name, kind, base64.b64decode(content).decode()
 
 
@@ -72,7 +74,10 @@ def test_nothing_is_fetched():
 def test_a_name_can_neither_end_the_script_nor_add_an_element():
     evil = "</script><b>"
     grid = {"alphas": [0.0], "xi": [[0.0]]}
-    pages = [alpha_slider([0.0], {evil: {evil: [0.5]}}, evil), xi_explorer({evil: {evil: grid}}, title=evil, quantity=evil)]
+    pages = [
+        alpha_slider([0.0], {evil: {evil: [0.5]}}, evil),
+        xi_explorer({evil: {evil: grid}}, title=evil, quantity=evil),
+    ]
     for page in (*pages, sortable(pd.DataFrame({evil: [evil]}, [evil]), evil)):
         assert "<b>" not in page.data
         assert page.data.count("<script") == page.data.count("</script>")
@@ -82,7 +87,9 @@ def test_a_name_can_neither_end_the_script_nor_add_an_element():
 def test_a_page_stays_light():
     alphas = np.linspace(-3, 3, 20).tolist()
     grid = {"alphas": alphas, "xi": np.random.default_rng(0).random((20, 20)).tolist()}
-    page = xi_explorer({mode: {pair: grid for pair in "abc"} for mode in ("non-linear", "post-hoc", "linear")}, save_as="xi")
+    page = xi_explorer(
+        {mode: {pair: grid for pair in "abc"} for mode in ("non-linear", "post-hoc", "linear")}, save_as="xi"
+    )
     assert len(page.data) < 150_000
 
 
@@ -103,7 +110,10 @@ def test_equal_labels_share_a_cell_only_below_the_same_label():
 def test_several_levels_of_rows_each_have_a_column():
     index = pd.MultiIndex.from_tuples([("a", 1), ("a", 2)], names=["task", "seed"])
     page = sortable(pd.DataFrame({"acc": [0.5, 0.25]}, index)).data
-    assert "<tr><th>task</th><th>seed</th><th>acc</th></tr>" in page and "<tr><th>a</th><th>2</th><td>0.25</td></tr>" in page
+    assert (
+        "<tr><th>task</th><th>seed</th><th>acc</th></tr>" in page
+        and "<tr><th>a</th><th>2</th><td>0.25</td></tr>" in page
+    )
 
 
 def test_downloads_hold_all_digits():
@@ -127,10 +137,16 @@ def test_a_table_is_saved_as_csv():
     "build, message",
     [
         (lambda: alpha_slider([], {}, ""), "at least one alpha"),
-        (lambda: alpha_slider([0.0, 1.0], {"linear": {"Signs": [0.4]}}, ""), "linear, Signs: 1 accuracies for 2 alphas"),
+        (
+            lambda: alpha_slider([0.0, 1.0], {"linear": {"Signs": [0.4]}}, ""),
+            "linear, Signs: 1 accuracies for 2 alphas",
+        ),
         (lambda: xi_explorer({}), "at least one mode"),
         (lambda: xi_explorer({"linear": {"A-B": {"alphas": [], "xi": []}}}), "0 alphas"),
-        (lambda: xi_explorer({"linear": {"A-B": {**GRID, "xi": [[0.0] * 2] * 3}}}), r"linear, A-B: 3 rows of \[2\] values"),
+        (
+            lambda: xi_explorer({"linear": {"A-B": {**GRID, "xi": [[0.0] * 2] * 3}}}),
+            r"linear, A-B: 3 rows of \[2\] values",
+        ),
         (lambda: xi_explorer({"linear": {"A-B": {**GRID, "alphas": [1.0, 0.0, 2.0]}}}), "do not rise"),
         (lambda: xi_explorer(GRIDS, (1, 0)), "search box"),
         (lambda: sortable(pd.DataFrame()), "at least one column"),

@@ -68,7 +68,7 @@ def test_numbers_of_tasks_must_agree():
 
 # -- on a grid, with a model -------------------------------------------------------------------------------------------
 def hand_made(leak):
-    """f(x; theta) of two weights: features of task 1 (x > 0) turn with w_1, of task 2 with w_2, of the other where it leaks."""
+    """Features of task 1 (x > 0) turn with w_1, those of task 2 with w_2, and with the other weight where it leaks."""
 
     def f(params, x):
         x = x[:, 0, 0, 0]
@@ -114,7 +114,7 @@ def test_a_grid_is_zero_where_nothing_is_edited_and_symmetric_under_exchange_of_
 
 
 def test_the_kl_divergence_is_that_of_the_definition(rng):
-    left, right = torch.randn(2, 5, 3, generator=rng, dtype=torch.float64), torch.randn(2, 5, 3, generator=rng, dtype=torch.float64)
+    left, right = torch.randn(2, 2, 5, 3, generator=rng, dtype=torch.float64)
     p, q = left.softmax(-1), right.softmax(-1)
     expected = ((p * (p / q).log()).sum(-1) + (q * (q / p).log()).sum(-1)).mean(-1) / 2
     assert torch.allclose(kl_divergence(left, right), expected, atol=1e-12)

@@ -141,7 +141,7 @@ def test_a_relation_flips_with_the_result(live):
 def test_what_is_not_recorded_is_said(live):
     assert set(held(live, {})["holds in"]) == {"not recorded"}
     assert set(held(live, {"linear": live["linear"]})["holds in"]) == {"not recorded"}
-    table = tables_attention.accuracy_table({"here": {}}, ["linear"], {"Abs.": tables.absolute}, {"linear": ()}, [])
+    table = tables.accuracy_table({"here": {}}, ["linear"], {"Abs.": tables.absolute}, {"linear": ()}, [])
     assert table.iloc[0].tolist() == ["not recorded"]
 
 
@@ -149,7 +149,7 @@ def test_table_5_has_four_rows_in_the_order_of_the_paper(live):
     measures = {"Single": tables.single, "Abs.": tables.absolute, "Norm.": tables.normalised}
     modes, numbers = ("attention-only", *tables_attention.ABLATED), paper.ATTENTION_TABLE_5
     assert tuple(numbers) == modes
-    table = tables_attention.accuracy_table(
+    table = tables.accuracy_table(
         {"here": live}, modes, measures, {m: (numbers[m],) for m in modes}, ["B/32"]
     )
     assert table[("paper: B/32", "Abs.")].tolist() == ["78.37", "77.71", "76.52", "77.80"]

@@ -18,7 +18,9 @@ def test_the_method_trains_the_four_projections_of_every_block_and_nothing_else(
     assert len(blocks) == 6
 
 
-@pytest.mark.parametrize("selection, per_block", [("attention", 4), ("attention and MLP weights", 4), ("attention and MLP", 8)])
+@pytest.mark.parametrize(
+    "selection, per_block", [("attention", 4), ("attention and MLP weights", 4), ("attention and MLP", 8)]
+)
 def test_the_ablation_adds_biases_and_the_mlp(random_clip, selection, per_block):
     chosen = select(random_clip.theta_0, selection)
     assert len(chosen) == 6 * per_block and not any("ln_" in name or "conv1" in name for name in chosen)
