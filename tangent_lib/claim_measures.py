@@ -192,9 +192,13 @@ def random_floor(record: Record, seed: str) -> float:
     return mean_of({task: each["test"] for task, each in pick(record, "untrained_zero_shot", seed).items()})
 
 
-def localisation(record: Record, seed: str, kind: str) -> float:
-    """The share of the eigenfunctions' local energy that lies on the task, averaged over task and control pairs."""
-    return mean_of(pick(record, "ntk", kind, seed))
+def localisation(record: Record, seed: str, kind: str, which: str) -> float:
+    """A number of ``ntk.support_shares``, ``control``, ``unseen`` or ``leading``, averaged over pairs of tasks.
+
+    Args:
+        kind: ``pretrained`` or ``untrained``.
+    """
+    return mean_of({pair: shares[which] for pair, shares in pick(record, "ntk", kind, seed).items()})
 
 
 def cost(record: Record, way: str, what: str, turn: int) -> float:

@@ -16,6 +16,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tangent_lib import plots
+from tangent_lib.cost import step_costs
+from tangent_lib.data import batches
 from tangent_lib.errors import unknown
 from tangent_lib.experiment import Experiment
 from tangent_lib.manifests import ROOT
@@ -107,6 +109,14 @@ def _ntk(run: Experiment) -> dict:
     return {"ntk": found}
 
 
+def _cost(run: Experiment) -> dict:
+    """The cost of a training step in every way: the seconds of each round, the bytes kept for the backward pass."""
+    task, protocol = run.parameters.tasks[0], run.parameters.protocol
+    x, y = next(iter(batches(run.task(task).split("train"), protocol.batch_size, run.clip.device)))
+    costs = step_costs(run.clip.f, run.clip.theta_0, run.head(task), x, y, repeats=9)
+    return {"cost": {way: {"seconds": list(c.rounds), "saved_bytes": c.saved_bytes} for way, c in costs.items()}}
+
+
 def _xi_grids(run: Experiment) -> dict:
     pair, seed = run.parameters.pairs[0], run.parameters.seeds[0]
     keep = ("alphas", "points", "prediction error")
@@ -123,6 +133,7 @@ SECTIONS: dict[str, Callable[[Experiment], dict]] = {
     "ntk": _ntk,
     "ablation": lambda run: {"ablation": by_mode(run, ABLATION_MODES)},
     "xi_grids": _xi_grids,
+    "cost": _cost,
 }
 
 

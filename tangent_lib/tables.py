@@ -114,7 +114,7 @@ def accuracy_table(
 
     Example:
         >>> live = {"a": {"0": {"single": {"x": 0.5}}}}
-        >>> accuracy_table({"here": live}, ["a"], {"Acc.": tables.single}, {"a": ((49.0,),)}, ["CLIP"]).iloc[0].tolist()
+        >>> accuracy_table({"here": live}, ["a"], {"Acc.": single}, {"a": ((49.0,),)}, ["CLIP"]).iloc[0].tolist()
         ['50.0', '49.0']
     """
     rows = {}

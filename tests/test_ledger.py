@@ -44,7 +44,8 @@ def summary(numbers, seed, noise):
 
 def made_up(numbers=NUMBERS, seeds=5, noise=0.001):
     of = lambda table: {mode: {str(s): summary(n, s, noise) for s in range(seeds)} for mode, n in table.items()}
-    shares = lambda share: {str(s): {PAIR: share + 0.001 * s} for s in range(seeds)}
+    three = lambda share: {PAIR: {"control": share, "unseen": share - 0.05, "leading": share}}
+    shares = lambda share: {str(s): three(share + 0.001 * s) for s in range(seeds)}
     return {
         "configuration": {"order": [*TASKS, "Objects"]},
         "seeds": list(range(seeds)),
@@ -111,7 +112,8 @@ def strict_control(records):
 
 
 def no_localisation(records):
-    records[MODEL]["ntk"]["pretrained"] = {str(seed): {PAIR: 0.4 + 0.001 * seed} for seed in range(5)}
+    for by_pair in records[MODEL]["ntk"]["pretrained"].values():
+        by_pair[PAIR] |= {"unseen": by_pair[PAIR]["control"] + 0.01, "leading": 0.4}
 
 
 def error_as_success(records):

@@ -149,9 +149,8 @@ def test_table_5_has_four_rows_in_the_order_of_the_paper(live):
     measures = {"Single": tables.single, "Abs.": tables.absolute, "Norm.": tables.normalised}
     modes, numbers = ("attention-only", *tables_attention.ABLATED), paper.ATTENTION_TABLE_5
     assert tuple(numbers) == modes
-    table = tables.accuracy_table(
-        {"here": live}, modes, measures, {m: (numbers[m],) for m in modes}, ["B/32"]
-    )
+    papers = {mode: (numbers[mode],) for mode in modes}
+    table = tables.accuracy_table({"here": live}, modes, measures, papers, ["B/32"], digits=2)
     assert table[("paper: B/32", "Abs.")].tolist() == ["78.37", "77.71", "76.52", "77.80"]
     assert table[("here", "Abs.")].tolist() == ["70.0", "60.0", "60.0", "60.0"]
 
