@@ -10,8 +10,8 @@ JOBS ?= 2
 THREADS := $(shell $(PYTHON) -c "import os; print(max(1, (os.cpu_count() or 1) // $(JOBS)))")
 GROWN := ViT-Mini-4 ViT-Mini-L-8
 EXECUTED := $(NOTEBOOKS:%=book/executed/%.ipynb)
-LIBRARY := $(filter-out tangent_lib/gallery.py,$(wildcard tangent_lib/*.py tangent_lib/*.html tangent_lib/miniature/*.py \
-	tangent_lib/miniature/*/*))
+LIBRARY := $(filter-out tangent_lib/report/gallery.py,$(wildcard tangent_lib/*.py tangent_lib/report/*.py tangent_lib/report/*.html \
+	tangent_lib/miniature/*.py tangent_lib/miniature/*/*))
 RECORDED := $(wildcard book/recorded/*.json)
 PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/*.mplstyle book/_ext/*.py book/_static/*)
 
@@ -49,8 +49,9 @@ outputs: $(EXECUTED) ## after a report: take the outputs of the checked cells ov
 pretrain: .venv/.installed ## train ViT-Mini-8 anew from captions (20 minutes on 2 cores); ARGS="--model ViT-Mini-4" another one
 	$(BIN)/python -m tangent_lib.miniature.pretrain $(ARGS)
 
-record: .venv/.installed ## compute the recorded results of ViT-Mini-8 over five seeds anew (hours); ARGS="--model ... --sections ..."
+record: .venv/.installed ## compute the recorded results of ViT-Mini-8 over five seeds anew (3 hours on 2 cores); ARGS="--sections ..."
 	$(BIN)/python -m tangent_lib.recorded $(ARGS)
+	$(BIN)/python -m tangent_lib.report.overview
 
 record-grown: .venv/.installed
 	for model in $(GROWN); do $(BIN)/python -m tangent_lib.recorded --model $$model --seeds 0 --sections tangent,xi_grids || exit 1; done
@@ -72,8 +73,8 @@ book/executed/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(RECORDED) .venv/.installed
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/papermill $< $(@D)/.$*.ipynb --log-output --no-progress-bar $(ARGS)
 	@mv $(@D)/.$*.ipynb $@
 
-book/executed/gallery.md: $(EXECUTED) tangent_lib/gallery.py
-	$(BIN)/python -m tangent_lib.gallery
+book/executed/gallery.md: $(EXECUTED) tangent_lib/report/gallery.py
+	$(BIN)/python -m tangent_lib.report.gallery
 
 _build/html/index.html: $(EXECUTED) book/executed/gallery.md $(PAGES)
 	@echo "==> the book"

@@ -11,11 +11,8 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
 
-from tangent_lib import plots
 from tangent_lib.cost import step_costs
 from tangent_lib.data import batches
 from tangent_lib.errors import unknown
@@ -161,19 +158,6 @@ def _merged(old: dict, new: dict) -> dict:
     return {**old, **both}
 
 
-def draw_overview(record: dict) -> Figure:
-    """The figure of the README: accuracy per task after addition, mean over the recorded seeds."""
-    plt.style.use(plots.STYLE)
-    tasks = record["configuration"]["order"][:-1]
-    means = {
-        mode: {task: sum(s["addition"]["test"][task] for s in by_seed.values()) / len(by_seed) for task in tasks}
-        for mode, by_seed in record["summaries"].items()
-        if mode in MODES
-    }
-    zero_shot = {task: record["zero_shot"][task]["test"] for task in tasks}
-    return plots.bars_per_task({"zero-shot": zero_shot, **means}, "test accuracy (%)")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="ViT-Mini-8")
@@ -186,8 +170,6 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = recorded_path(args.model)
     path.write_text(json.dumps(record, indent=1) + "\n")
-    if args.model == "ViT-Mini-8" and "summaries" in record:
-        draw_overview(record).savefig(path.with_suffix(".svg"))
     print(f"wrote {path.relative_to(ROOT)}")
 
 

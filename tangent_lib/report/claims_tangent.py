@@ -7,8 +7,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import spearmanr
 
-from tangent_lib import paper
-from tangent_lib.claim_measures import (
+from tangent_lib.editing import CONTROL_SHARE
+from tangent_lib.report import paper
+from tangent_lib.report.claim_measures import (
     ABSOLUTE,
     ALPHA,
     CONTROL,
@@ -30,7 +31,6 @@ from tangent_lib.claim_measures import (
     shrinks,
     value,
 )  # fmt: skip
-from tangent_lib.editing import CONTROL_SHARE
 
 KEPT_SHARE = 0.1  # of the single-task gain that addition may keep before "not achievable" is refuted
 ADVANTAGE, XI_PAGE, LINEAR = "03_nonlinear_advantage", "04_disentanglement", "05_linear_ft"

@@ -11,8 +11,8 @@ import pandas as pd
 
 from tangent_lib import miniature
 from tangent_lib.editing import mean_and_spread
-from tangent_lib.plots_xi import Grid, Interval, Number, area_below, grid_of
 from tangent_lib.recorded import FOLDER
+from tangent_lib.report.plots_xi import Grid, Interval, Number, area_below, grid_of
 
 PLACES = ("whole plane", "search box")
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from tangent_lib import paper
 from tangent_lib.experiment import Experiment
 from tangent_lib.recorded import Summaries
-from tangent_lib.tables import Measure, absolute, across, percent, pretrained_average, single
+from tangent_lib.report import paper
+from tangent_lib.report.tables import Measure, absolute, across, percent, pretrained_average, single
 
 MODES = ("non-linear", "linear")
 RANDOM = ", random init"  # after a mode's name: its summaries from random initialisation

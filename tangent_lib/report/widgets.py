@@ -1,4 +1,4 @@
-"""The interactive parts of `tangent_lib.controls` as ipywidgets, for a live notebook. Imported by notebooks alone.
+"""The interactive parts of `tangent_lib.report.controls` as ipywidgets, for a live notebook. Imported by notebooks alone.
 
 A widget needs a kernel, which the built page has not. A cell that shows one therefore carries two tags:
 ``skip-execution`` (papermill leaves it unexecuted, so that the page shows its code alone) and ``nbval-skip``.
@@ -11,18 +11,18 @@ from collections.abc import Callable, Sequence
 
 from ipywidgets import HTML, Dropdown, HBox, SelectionSlider, VBox, Widget
 
-from tangent_lib.controls import Accuracies, Grids, Number, slider_data, xi_data
+from tangent_lib.report.controls import Accuracies, Grids, Number, slider_data, xi_data
 
 SIDE, LEFT, BAR = 300, 40, 360  # of the map: its side, its left edge and the colour bar's, in pixels
 
 
 def alpha_widget(alphas: Sequence[Number], accuracies: Accuracies, title: str) -> VBox:
-    """`tangent_lib.controls.alpha_slider` as ipywidgets: a slider over alpha, a choice of mode, a bar per task.
+    """`tangent_lib.report.controls.alpha_slider` as ipywidgets: a slider over alpha, a choice of mode, a bar per task.
 
-    Args: as `tangent_lib.controls.alpha_slider`.
+    Args: as `tangent_lib.report.controls.alpha_slider`.
 
     Raises:
-        InputError: as `tangent_lib.controls.slider_data`.
+        InputError: as `tangent_lib.report.controls.slider_data`.
 
     Example:
         >>> widget = alpha_widget([0.0, 1.0], {"linear": {"Signs": [0.4, 0.8]}}, "validation accuracy")
@@ -38,12 +38,12 @@ def alpha_widget(alphas: Sequence[Number], accuracies: Accuracies, title: str) -
 
 
 def xi_widget(grids: Grids, box: tuple[Number, Number] = (0, 1), title: str = "", quantity: str = "ξ") -> VBox:
-    """`tangent_lib.controls.xi_explorer` as ipywidgets: a slider for each alpha, a choice of mode and of task pair.
+    """`tangent_lib.report.controls.xi_explorer` as ipywidgets: a slider for each alpha, a choice of mode and of task pair.
 
-    Args: as `tangent_lib.controls.xi_explorer`.
+    Args: as `tangent_lib.report.controls.xi_explorer`.
 
     Raises:
-        InputError: as `tangent_lib.controls.xi_data`.
+        InputError: as `tangent_lib.report.controls.xi_data`.
 
     Example:
         >>> widget = xi_widget({"linear": {"Signs-Digits": {"alphas": [0.0, 1.0], "xi": [[0.0, 0.2], [0.25, 0.4]]}}})

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tangent_lib import paper
-from tangent_lib.claim_measures import (
+from tangent_lib.modes import ABLATION_MODES
+from tangent_lib.report import paper
+from tangent_lib.report.claim_measures import (
     ABSOLUTE,
     COSINE,
     CURVE,
@@ -25,7 +26,6 @@ from tangent_lib.claim_measures import (
     printed_gaps,
     value,
 )
-from tangent_lib.modes import ABLATION_MODES
 
 TOLERANCE = 0.02  # of single-task accuracy, for "without compromising"
 PAGE = "08_attention_only"

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from tangent_lib.errors import InputError
-from tangent_lib.plots_xi import area_below, grid_of, heatmaps
+from tangent_lib.report.plots_xi import area_below, grid_of, heatmaps
 
 ALPHAS = np.linspace(-2, 2, 5)
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tangent_lib import tables
 from tangent_lib.editing import mean_and_spread
 from tangent_lib.recorded import Summaries
-from tangent_lib.tables_attention import ABLATED, ATTENTION, LINEAR, MISSING, NON_LINEAR
+from tangent_lib.report import tables
+from tangent_lib.report.tables_attention import ABLATED, ATTENTION, LINEAR, MISSING, NON_LINEAR
 
 
 @dataclass(frozen=True)

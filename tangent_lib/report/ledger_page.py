@@ -1,6 +1,6 @@
 """The page of the claims ledger: its table, its paragraphs and its data. Imported by notebooks alone.
 
-Nothing here decides: verdicts come from ``tangent_lib.ledger``. The text is HTML, so that it can be made from results.
+Nothing here decides: verdicts come from ``tangent_lib.report.ledger``. The text is HTML, so that it can be made from results.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 from IPython.display import HTML
 
-from tangent_lib.claims import PAPERS
-from tangent_lib.controls import sortable
-from tangent_lib.ledger import (
+from tangent_lib.report.claims import PAPERS
+from tangent_lib.report.controls import sortable
+from tangent_lib.report.ledger import (
     LEAST,
     LEVEL,
     NOT,

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from tangent_lib import paper, tables
 from tangent_lib.cost import StepCost
 from tangent_lib.disentanglement import DISTANCES
 from tangent_lib.experiment import Experiment
-from tangent_lib.plots_xi import area_below, grid_of
 from tangent_lib.recorded import Summaries, by_mode
+from tangent_lib.report import paper, tables
+from tangent_lib.report.plots_xi import area_below, grid_of
 from tangent_lib.task_vectors import Params
 
 ROW_NAMES = {

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tangent_lib.plots import COLOURS
+from tangent_lib.report.plots import COLOURS
 
 GREY = COLOURS["zero-shot"]
 # no colours of modes here: tasks, and initialisations, differ by line style too

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from tangent_lib.errors import InputError
-from tangent_lib.plots_xi import CASING, COLOUR_MAP
+from tangent_lib.report.plots_xi import CASING, COLOUR_MAP
 
 SHAPES = "o^sD"
 DISTANCES = {  # of Experiment.xi_grid, to row and colour bar

@@ -4,9 +4,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from tangent_lib import paper
 from tangent_lib.experiment import Experiment
-from tangent_lib.tables_random import RANDOM, ROW_NAMES, chance, gain, kept, localisations, recorded_starts, table_3
+from tangent_lib.report import paper
+from tangent_lib.report.tables_random import (
+    RANDOM,
+    ROW_NAMES,
+    chance,
+    gain,
+    kept,
+    localisations,
+    recorded_starts,
+    table_3,
+)
 
 
 def summary(single, absolute, start=None):

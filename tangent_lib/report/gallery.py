@@ -1,6 +1,6 @@
 """The gallery: every figure and table of the papers that concerns image models, and where it stands in this book.
 
-``python -m tangent_lib.gallery`` writes ``gallery.md`` and its thumbnails beside the executed notebooks, of which it runs
+``python -m tangent_lib.report.gallery`` writes ``gallery.md`` and its thumbnails beside the executed notebooks, and runs
 none. A row whose counterpart does not exist is an error.
 """
 

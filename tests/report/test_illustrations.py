@@ -12,8 +12,8 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import FancyBboxPatch
 
-from tangent_lib import illustrations
-from tangent_lib.plots import COLOURS
+from tangent_lib.report import illustrations
+from tangent_lib.report.plots import COLOURS
 
 ALL = [illustrations.weight_disentanglement, illustrations.tangent_space, illustrations.paradigms]
 X = np.linspace(0, 10, 1001)

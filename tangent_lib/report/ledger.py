@@ -14,10 +14,10 @@ import numpy as np
 from scipy.stats import ttest_1samp
 
 from tangent_lib import miniature
-from tangent_lib.claim_measures import UNITS, Claim, NotRecorded, Part, Record, pick
-from tangent_lib.claims import CLAIMS
 from tangent_lib.errors import InputError
 from tangent_lib.recorded import recorded_path
+from tangent_lib.report.claim_measures import UNITS, Claim, NotRecorded, Part, Record, pick
+from tangent_lib.report.claims import CLAIMS
 
 LEVEL, LEAST = 0.05, 5  # of the test; seeds for a verdict
 REPRODUCED, PARTLY, NOT, UNTESTED = VERDICTS = ("reproduced", "partly", "not reproduced", "not tested at this scale")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from tangent_lib import paper, relations_attention, tables, tables_attention
 from tangent_lib.cost import StepCost
 from tangent_lib.errors import InputError
 from tangent_lib.finetune import Protocol, finetune
-from tangent_lib.plots_attention import against, cosine_matrices, xi_by_distance
+from tangent_lib.report import paper, relations_attention, tables, tables_attention
+from tangent_lib.report.plots_attention import against, cosine_matrices, xi_by_distance
 from tangent_lib.selection import select
 
 ALPHAS = [-2.0, -1.0, 0.0, 1.0, 2.0]

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-STYLE = Path(__file__).resolve().parent.parent / "book" / "tangent.mplstyle"
+STYLE = Path(__file__).resolve().parents[2] / "book" / "tangent.mplstyle"
 COLOURS = {
     "zero-shot": "#767676",
     "non-linear": "#0072B2",

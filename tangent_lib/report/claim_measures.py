@@ -1,7 +1,7 @@
-"""What a claim is, and how a number for it is read from a recorded file. The claims themselves: ``tangent_lib.claims``.
+"""What a claim is, and how a number for it is read from a recorded file. The claims: ``tangent_lib.report.claims``.
 
 A measure takes a recorded file and a seed and gives one number, the side that the paper calls greater minus the other.
-It is positive where the claim holds. Nothing here decides a verdict: ``tangent_lib.ledger`` does.
+It is positive where the claim holds. Nothing here decides a verdict: ``tangent_lib.report.ledger`` does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tangent_lib import paper
+from tangent_lib.report import paper
 
 Record = Mapping[str, object]  # a recorded file, as ``tangent_lib.recorded`` writes it
 SMALL, LARGE = "ViT-Mini-8", "ViT-Mini-L-8"  # the smallest and the largest miniature
@@ -94,7 +94,7 @@ def pick(found: object, *path: str) -> object:
         0.5
         >>> pick({"summaries": {}}, "summaries", "linear", "0")
         Traceback (most recent call last):
-        tangent_lib.claim_measures.NotRecorded: summaries / linear
+        tangent_lib.report.claim_measures.NotRecorded: summaries / linear
     """
     for depth, key in enumerate(path, start=1):
         if not isinstance(found, Mapping) or key not in found:
@@ -218,7 +218,7 @@ def cost_part(label: str, what: str, greater: str, lesser: str, excess: float) -
 
 
 def printed_gaps(table: Mapping[str, Sequence], name: str, greater: str, lesser: str, column: int) -> str:
-    """The paper's own differences at its three scales, from ``tangent_lib.paper``.
+    """The paper's own differences at its three scales, from ``tangent_lib.report.paper``.
 
     Example:
         >>> printed_gaps(paper.TABLE_1, "Table 1", "linear", "non-linear", 0)

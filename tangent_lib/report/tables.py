@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from tangent_lib import miniature, paper
+from tangent_lib import miniature
 from tangent_lib.editing import mean_and_spread
 from tangent_lib.experiment import Experiment
 from tangent_lib.recorded import Summaries, recorded_path
+from tangent_lib.report import paper
 
 ROW_NAMES = {
     "pre-trained": "Pre-trained f(·; θ₀)",

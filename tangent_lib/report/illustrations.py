@@ -9,7 +9,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from tangent_lib.plots import COLOURS, STYLE
+from tangent_lib.report.plots import COLOURS, STYLE
 
 INK, GREY, FROZEN = "#222222", "#767676", "#e4e4e4"
 Values = np.ndarray | float

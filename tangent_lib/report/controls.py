@@ -1,7 +1,7 @@
 """Interactive parts of a page. Imported by notebooks alone.
 
 They are plain HTML with a small script: they work in the built page, without a kernel or a network, and in a live
-notebook too. Where a kernel runs, `tangent_lib.widgets` offers the same as ipywidgets.
+notebook too. Where a kernel runs, `tangent_lib.report.widgets` offers the same as ipywidgets.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from tangent_lib.errors import InputError
-from tangent_lib.plots import COLOURS
+from tangent_lib.report.plots import COLOURS
 
 FOLDER = Path(__file__).parent
 SCALE = [

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from tangent_lib import tables
+from tangent_lib.report import tables
 
 
 def summary(single, absolute, target):

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from tangent_lib.tables_xi import areas, comparison, diagonals, mean_within, recorded_grids, verdict
+from tangent_lib.report.tables_xi import areas, comparison, diagonals, mean_within, recorded_grids, verdict
 
 GRID = {"alphas": [-1.0, 0.0, 1.0], "xi": [[1.0, 1.0, 1.0], [1.0, 0.0, 0.05], [1.0, 0.2, 0.3]]}
 

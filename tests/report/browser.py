@@ -2,8 +2,8 @@
 
 From the root of the repository::
 
-    python -m tests.browser PAGE.html ...                              # move every control and compare with its data
-    python -m tests.browser --screenshots DIR [--dark] PAGE.html ...   # pictures of whole pages, in pieces of 4,000 px
+    python -m tests.report.browser PAGE.html ...                              # move every control and compare with its data
+    python -m tests.report.browser --screenshots DIR [--dark] PAGE.html ...   # pictures of whole pages, in pieces of 4,000 px
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ class Browser:
 
 def main() -> None:
     """Take screenshots, or check the controls of pages."""
-    parser = argparse.ArgumentParser(prog="python -m tests.browser", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.report.browser", description=__doc__.splitlines()[0])
     parser.add_argument("pages", nargs="+", type=Path, help="HTML files")
     parser.add_argument("--screenshots", type=Path, metavar="DIR", help="take pictures of the pages into this folder")
     parser.add_argument("--dark", action="store_true", help="as for a reader whose system is dark")
@@ -249,7 +249,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.screenshots:
         arguments.screenshots.mkdir(parents=True, exist_ok=True)
-    from tests.check_controls import check_page
+    from tests.report.check_controls import check_page
 
     with Browser(arguments.width, dark=arguments.dark) as browser:
         for page in arguments.pages:
