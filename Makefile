@@ -54,7 +54,7 @@ record: .venv/.installed ## compute the recorded results of ViT-Mini-8 over five
 	$(BIN)/python -m tangent_lib.report.overview
 
 record-grown: .venv/.installed
-	for model in $(GROWN); do $(BIN)/python -m tangent_lib.recorded --model $$model --seeds 0 --sections tangent,xi_grids || exit 1; done
+	for model in $(GROWN); do $(BIN)/python -m tangent_lib.recorded --model $$model --seeds 0 --sections non-linear,xi_grids,linear || exit 1; done
 
 clean: ## remove the book and the executed notebooks; results in runs/store stay
 	rm -rf _build book/executed

@@ -24,6 +24,7 @@ from tangent_lib.parameters import check_parameters, words
 from tangent_lib.provenance import provenance
 
 BOX = (0.2, 0.4, 0.6, 0.8, 1.0)  # alpha_1 = alpha_2 at which xi is recorded, in the box where alpha is searched
+XI_GRID = 12  # values on each axis over [-3, 3] (Figure 9)
 LEADING = 10  # eigenfunctions of the largest singular values
 FOLDER = ROOT / "book" / "recorded"
 Summaries = dict[str, dict[str, dict]]  # by mode, then by seed
@@ -117,12 +118,13 @@ def _cost(run: Experiment) -> dict:
 def _xi_grids(run: Experiment) -> dict:
     pair, seed = run.parameters.pairs[0], run.parameters.seeds[0]
     keep = ("alphas", "points", "prediction error")
-    grids = {mode: run.xi_grid(pair, mode, seed) for mode in MODES}
+    grids = {mode: run.xi_grid(pair, mode, seed, XI_GRID) for mode in ("non-linear", "post-hoc")}
     return {"xi_grids": {mode: {"-".join(pair): {key: grid[key] for key in keep}} for mode, grid in grids.items()}}
 
 
 SECTIONS: dict[str, Callable[[Experiment], dict]] = {
-    "tangent": lambda run: {"summaries": by_mode(run, MODES)},
+    "non-linear": lambda run: {"summaries": by_mode(run, ("non-linear", "post-hoc"))},
+    "linear": lambda run: {"summaries": by_mode(run, ("linear",))},
     "negation": _negation,
     "attention": lambda run: {"summaries": by_mode(run, ATTENTION_MODES)},
     "untrained": lambda run: _untrained(run, "non-linear"),
