@@ -10,13 +10,18 @@ JOBS ?= 2
 THREADS := $(shell $(PYTHON) -c "import os; print(max(1, (os.cpu_count() or 1) // $(JOBS)))")
 GROWN := ViT-Mini-4 ViT-Mini-L-8
 EXECUTED := $(NOTEBOOKS:%=book/executed/%.ipynb)
+# what decides a notebook's outputs; the gallery reads them only
 LIBRARY := $(filter-out tangent_lib/report/gallery.py,$(wildcard tangent_lib/*.py tangent_lib/report/*.py tangent_lib/report/*.html \
-	tangent_lib/miniature/*.py tangent_lib/miniature/*/*))
+	tangent_lib/miniature/*.py tangent_lib/miniature/*.gz tangent_lib/miniature/*/*.json tangent_lib/miniature/*/*.safetensors \
+	data_manifests/* book/tangent.mplstyle))
 RECORDED := $(wildcard book/recorded/*.json)
-PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/*.mplstyle book/_ext/*.py book/_static/*)
+PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/_ext/*.py book/_static/*)
 
 STRIP := $(BIN)/nbstripout --keep-count --extra-keys "metadata.widgets metadata.papermill cell.metadata.papermill \
 	cell.metadata.execution metadata.language_info"
+
+export ARGS
+$(if $(filter-out all,$(MODELS)),$(error MODELS=$(MODELS) is not known: leave it out, or give all))
 
 .DELETE_ON_ERROR:
 .PHONY: help report test lint pretrain record record-grown outputs clean FORCE
@@ -35,13 +40,14 @@ test: .venv/.installed ## unit tests, docstring examples, and the notebooks agai
 	TANGENT_STORE="$$store" $(MAKE) --no-print-directory -k -j$(JOBS) $(NOTEBOOKS:%=check-%)
 
 check-%: notebooks/%.ipynb
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -o addopts="" $< --nbval-lax --nbval-current-env --nbval-cell-timeout=3600
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -o addopts="" $< --nbval-lax --nbval-current-env --nbval-cell-timeout=14400
 
 lint: .venv/.installed ## ruff on library, tests and notebooks; notebooks hold no outputs but the checked ones
 	$(BIN)/ruff check .
 	$(STRIP) --verify notebooks/*.ipynb
 
 outputs: $(EXECUTED) ## after a report: take the outputs of the checked cells over into notebooks/, to be committed
+	@test -z "$$ARGS" || { echo "the outputs to commit are those of a run without ARGS"; exit 1; }
 	for name in $(NOTEBOOKS); do cp book/executed/$$name.ipynb notebooks/$$name.ipynb; done
 	$(STRIP) notebooks/*.ipynb
 	touch $(EXECUTED)
@@ -66,8 +72,10 @@ clean: ## remove the book and the executed notebooks; results in runs/store stay
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# with ARGS the notebooks always run anew
-book/executed/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(RECORDED) .venv/.installed $(if $(ARGS),FORCE)
+book/executed/.args: FORCE # written anew only when ARGS are others than in the run before
+	@mkdir -p $(@D); printf '%s\n' "$$ARGS" | cmp -s - $@ || printf '%s\n' "$$ARGS" > $@
+
+book/executed/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(RECORDED) .venv/.installed book/executed/.args
 	@mkdir -p $(@D)
 	@echo "==> notebook $* (one of $(words $(NOTEBOOKS)))"
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/papermill $< $(@D)/.$*.ipynb --log-output --no-progress-bar $(ARGS)

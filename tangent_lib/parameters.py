@@ -188,7 +188,7 @@ def _pairs(value: object, names: tuple[str, ...], automatic: tuple[tuple[str, st
         known = tuple(pair for pair in automatic if set(pair) <= set(names))
         return known or tuple(zip(names[::2], names[1::2]))
     pairs = tuple(tuple(word.split("-")) for word in words(value))
-    for pair in pairs:
+    for i, pair in enumerate(pairs):
         if len(pair) != 2:
             raise InputError(f"pair '{'-'.join(pair)}': give two tasks with a hyphen between them, such as Textures-Scenes")
         for name in pair:
@@ -196,8 +196,10 @@ def _pairs(value: object, names: tuple[str, ...], automatic: tuple[tuple[str, st
                 raise unknown("task in a pair", name, names, "Others: -p tasks.")
         if pair[0] == pair[1]:
             raise InputError(f"pair '{pair[0]}-{pair[1]}': a task has no interference with itself; name two different tasks")
+        if set(pair) in map(set, pairs[:i]):
+            raise InputError(f"pair '{'-'.join(pair)}' is given twice: name each pair once, in one order")
     if not pairs:
-        raise InputError(f"no pairs given: name at least one, such as {names[0]}-{names[-1]}")
+        raise InputError("no pairs given: name at least one, such as Textures-Scenes, or leave them to auto")
     return pairs
 
 

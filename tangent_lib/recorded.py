@@ -18,6 +18,7 @@ from tangent_lib.data import batches
 from tangent_lib.errors import unknown
 from tangent_lib.experiment import Experiment
 from tangent_lib.manifests import ROOT
+from tangent_lib.miniature import NAMES, read_card
 from tangent_lib.modes import ABLATION_MODES, ATTENTION_MODES, MODES
 from tangent_lib.ntk import support_shares
 from tangent_lib.parameters import check_parameters, words
@@ -36,8 +37,9 @@ def configuration(run: Experiment) -> dict:
     return json.loads(
         json.dumps(
             {
-                **run.identity(*names),
+                **{key: value for key, value in run.identity(*names).items() if key != "device"},
                 "protocol": run.parameters.protocol.model_dump(),
+                "card": read_card(run.parameters.model)["sha256"] if run.parameters.model in NAMES else None,
                 "order": names,
                 "alphas": run.alphas,
             }
@@ -50,12 +52,18 @@ def recorded_path(model: str) -> Path:
 
 
 def read_recorded(run: Experiment) -> dict | None:
-    """The recorded results for this very configuration (``summaries``, ``seeds``, ``provenance``), or None."""
+    """The recorded results for this very configuration (``summaries``, ``seeds``, ``provenance`` and more), or None."""
     path = recorded_path(run.parameters.model)
     if not path.is_file():
         return None
     record = json.loads(path.read_text())
-    return record if record["configuration"] == configuration(run) and set(SECTIONS) >= set(record["provenance"]) else None
+    return record if record["configuration"] == configuration(run) else None
+
+
+def is_of_shipped_weights(record: dict) -> bool:
+    """Was a miniature's record made with the weights that are shipped? Cheap: the weights are not loaded."""
+    configuration = record["configuration"]
+    return configuration.get("card") == read_card(configuration["model"])["sha256"]
 
 
 def summaries(run: Experiment, modes: Iterable[str] = MODES) -> Summaries:
@@ -119,7 +127,8 @@ def _xi_grids(run: Experiment) -> dict:
     pair, seed = run.parameters.pairs[0], run.parameters.seeds[0]
     keep = ("alphas", "points", "prediction error")
     grids = {mode: run.xi_grid(pair, mode, seed, XI_GRID) for mode in ("non-linear", "post-hoc")}
-    return {"xi_grids": {mode: {"-".join(pair): {key: grid[key] for key in keep}} for mode, grid in grids.items()}}
+    kept = {mode: {"-".join(pair): {"seed": seed, **{key: grid[key] for key in keep}}} for mode, grid in grids.items()}
+    return {"xi_grids": kept}
 
 
 SECTIONS: dict[str, Callable[[Experiment], dict]] = {
@@ -146,10 +155,12 @@ def make_record(run: Experiment, sections: Sequence[str]) -> dict:
         if section not in SECTIONS:
             raise unknown("section", section, SECTIONS)
     names = (*run.parameters.tasks, run.parameters.control)
-    record = read_recorded(run) or {"configuration": configuration(run), "provenance": {}}
-    record["zero_shot"] = {name: run.zero_shot(name) for name in names}
+    zero_shot = {name: run.zero_shot(name) for name in names}
+    found = {section: SECTIONS[section](run) for section in sections}
+    record = read_recorded(run) or {"configuration": configuration(run), "provenance": {}}  # after the work
+    record["zero_shot"] = zero_shot
     for section in sections:
-        record = _merged(record, SECTIONS[section](run))
+        record = _merged(record, found[section])
         record["provenance"][section] = provenance()
     record["seeds"] = sorted(int(seed) for seed in next(iter(record.get("summaries", {"": {}}).values())))
     return record
@@ -168,10 +179,14 @@ def main() -> None:
     parser.add_argument("--store", default="auto")
     args = parser.parse_args()
     run = Experiment(check_parameters(model=args.model, seeds=args.seeds, store=args.store))
-    record = make_record(run, words(args.sections))
+    path, before, record = recorded_path(args.model), read_recorded(run), make_record(run, words(args.sections))
+    if before is not None and {**before, "provenance": {}} == {**json.loads(json.dumps(record)), "provenance": {}}:
+        print(f"{path.relative_to(ROOT)} holds these results already")
+        return
     FOLDER.mkdir(parents=True, exist_ok=True)
-    path = recorded_path(args.model)
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(record, indent=1) + "\n")
+    new.replace(path)
     print(f"wrote {path.relative_to(ROOT)}")
 
 

@@ -7,7 +7,6 @@ import torch
 from tangent_lib.errors import InputError
 from tangent_lib.experiment import Experiment
 from tangent_lib.models import classify
-from tangent_lib.ntk import ntk
 from tangent_lib.parameters import check_parameters
 from tangent_lib.task_vectors import cosine
 
@@ -86,7 +85,15 @@ def test_the_kernel_of_a_logit_is_that_of_its_gradient(run):
     theta = {name: value.clone().requires_grad_() for name, value in run.clip.theta_0.items()}
     rows = [torch.autograd.grad(logit(theta, x[i : i + 1])[0], tuple(theta.values()), allow_unused=True) for i in range(3)]
     flat = torch.stack([torch.cat([g.flatten() for g in row if g is not None]) for row in rows])
-    assert torch.allclose(ntk(logit, run.clip.theta_0, x), flat @ flat.T, rtol=1e-3)
+    assert torch.allclose(run._kernel("Digits", 0, x, 3), flat @ flat.T, rtol=1e-3)
+
+
+def test_the_kernel_on_three_supports_holds_that_of_the_local_energy(run):
+    kernel, n = run.kernel_on_supports(*PAIR, seed=1, points=4), 4
+    assert kernel.shape == (n, 3 * n) and torch.allclose(kernel[:, :n], kernel[:, :n].T, rtol=1e-3)
+    assert not torch.allclose(kernel[:, :n], kernel[:, n : 2 * n], rtol=1e-2)
+    again = run._kernel("Digits", 0, torch.cat([run._support("Digits", 2 * n, 1), run._support("Signs", n, 1)]), n)
+    assert torch.allclose(kernel, again, rtol=1e-3)
 
 
 def test_an_untrained_experiment_has_the_same_head_and_another_image_tower(run):

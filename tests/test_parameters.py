@@ -251,6 +251,7 @@ def test_pairs_and_points_may_be_given():
         ({"pairs": "Signs-Digit"}, "task in a pair 'Digit': did you mean 'Digits'"),
         ({"pairs": "Signs-Objects"}, "task in a pair 'Objects'"),
         ({"pairs": "[]"}, "no pairs given"),
+        ({"pairs": "Signs-Digits,Digits-Signs"}, "pair 'Digits-Signs' is given twice"),
         ({"points": 0}, "points 0 is out of range"),
     ],
 )

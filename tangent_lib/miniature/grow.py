@@ -17,9 +17,10 @@ BLOCKS = "visual.transformer.resblocks."
 def grow(source: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """The weights of a trained model in the shape of another one.
 
-    Patches: the kernels of the patch embedding and the grid of positional embeddings are resized (after FlexiViT, Beyer
-    et al. 2023). Blocks: between the trained blocks new ones are put whose output projections are zero, so that a
-    deeper tower computes at first exactly what the trained one does (after Net2Net, Chen et al. 2016).
+    Patches: the kernels of the patch embedding and the grid of positional embeddings are resized (in the spirit of FlexiViT,
+    Beyer et al. 2023, without its pseudo-inverse: the response to a constant image keeps its direction, and about half its
+    length where patches are halved). Blocks: between the trained blocks new ones are put whose output projections are
+    zero, so that a deeper tower computes at first exactly what the trained one does (after Net2Net, Chen et al. 2016).
 
     Args:
         source: state dict of the trained model.

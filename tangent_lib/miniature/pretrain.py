@@ -26,7 +26,7 @@ from tangent_lib import miniature
 from tangent_lib.manifests import load_manifest, task_names
 from tangent_lib.miniature.captions import learn_merges, write_caption, write_merges
 from tangent_lib.miniature.grow import grow
-from tangent_lib.miniature.tasks import DRAWN, drawn_images, generator, handwritten_digits
+from tangent_lib.miniature.tasks import DRAWN, VERSION, drawn_images, generator, handwritten_digits
 from tangent_lib.provenance import ROOT, provenance
 from tangent_lib.store import Store
 
@@ -126,7 +126,12 @@ def pretrain(name: str, recipe: dict, store: Store) -> nn.Module:
         fit(model, lambda batch: features(model, batch), tokens(first, "towers"), model.parameters(), "towers", recipe)
         return model.state_dict(), {}
 
-    config = {"model": open_clip.get_model_config(name)["vision_cfg"], "recipe": {**recipe, "text": None}}
+    config = {
+        "model": open_clip.get_model_config(name)["vision_cfg"],
+        "recipe": {**recipe, "text": None},
+        "images": VERSION,
+        "source": miniature.read_card(source)["sha256"] if source else None,
+    }
     state = store.fetch("pretrain", config, towers).tensors
     torch.manual_seed(recipe["seed"])
     model = open_clip.create_model(name)

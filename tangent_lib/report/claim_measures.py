@@ -182,11 +182,6 @@ def shrinks(quantity: Quantity, greater: str, lesser: str | None = None) -> Part
     return Part(label, lambda small, large, seed: of(small, seed) - of(large, seed), quantity.unit, (SMALL, LARGE))
 
 
-def control_zero_shot(record: Record) -> float:
-    """Zero-shot test accuracy of the control: the last name in the configuration's order."""
-    return float(pick(record, "zero_shot", pick(record, "configuration", "order")[-1], "test"))
-
-
 def random_floor(record: Record, seed: str) -> float:
     """Test accuracy of a randomly initialised model before any fine-tuning, averaged over tasks."""
     return mean_of({task: each["test"] for task, each in pick(record, "untrained_zero_shot", seed).items()})
@@ -215,6 +210,18 @@ def cost_part(label: str, what: str, greater: str, lesser: str, excess: float) -
 
     over = "rounds" if what == "seconds" else "count"
     return Part(f"{label}: {greater} over {lesser}, minus {excess:g}", measure, "times", over=over)
+
+
+def cost_between(label: str, what: str, greater: str, lesser: str, least: float, most: float) -> Part:
+    """How far the cost of one way to train over that of another lies between two limits; negative outside."""
+
+    def measure(record: Record, turn: int) -> float:
+        ratio = cost(record, greater, what, turn) / cost(record, lesser, what, turn)
+        return min(ratio - least, most - ratio)
+
+    over = "rounds" if what == "seconds" else "count"
+    text = f"{label}: {greater} over {lesser}, distance to the nearer of {least:g} and {most:g}, positive between them"
+    return Part(text, measure, "times", over=over)
 
 
 def printed_gaps(table: Mapping[str, Sequence], name: str, greater: str, lesser: str, column: int) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import spearmanr
 
-from tangent_lib.editing import CONTROL_SHARE
 from tangent_lib.report import paper
 from tangent_lib.report.claim_measures import (
     ABSOLUTE,
@@ -21,8 +20,7 @@ from tangent_lib.report.claim_measures import (
     Part,
     Quantity,
     Record,
-    control_zero_shot,
-    cost_part,
+    cost_between,
     gap,
     localisation,
     mean_of,
@@ -32,6 +30,8 @@ from tangent_lib.report.claim_measures import (
     value,
 )  # fmt: skip
 
+SIMILAR = 0.01  # of the control's accuracy, for "a similar level"
+LINKED = 0.5  # rank correlation that "crucial" asks for
 KEPT_SHARE = 0.1  # of the single-task gain that addition may keep before "not achievable" is refuted
 ADVANTAGE, XI_PAGE, LINEAR = "03_nonlinear_advantage", "04_disentanglement", "05_linear_ft"
 NTK, RANDOM = "06_ntk_localization", "07_random_init"
@@ -50,7 +50,8 @@ HEADROOM = (
 SCALE = (
     "The larger miniature has twice the blocks of the smallest at the same width and was grown from its weights; "
     "ViT-L/14 is wider, deeper and sees smaller patches than ViT-B/32. Pre-training differs beside the size, in the "
-    "miniatures as in CLIP."
+    "miniatures as in CLIP. Of the miniatures, zero-shot accuracy does not rise with size (cards in 01_miniature), as it "
+    "does in CLIP."
 )
 
 _RISE = Quantity("", ("xi",), lambda pairs: mean_of({pair: xi[-1] - xi[0] for pair, xi in pairs.items()}))
@@ -62,11 +63,12 @@ def _closed_more_than_left(record: Record, seed: str) -> float:
 
 
 def _rank_link(record: Record, seed: str) -> float:
-    """Spearman's correlation of normalised accuracy with -xi over five ways to obtain a multi-task model."""
+    """Spearman's correlation of normalised accuracy with -xi over five ways to a multi-task model, minus ``LINKED``."""
     ways = [("summaries", mode) for mode in ("non-linear", "post-hoc", "linear")]
     ways += [("untrained", mode) for mode in ("non-linear", "linear")]
     xi, kept = ([value(record, seed, m, quantity, s) for s, m in ways] for quantity in (XI, NORMALISED))
-    return 0.0 if np.ptp(xi) == 0 or np.ptp(kept) == 0 else float(spearmanr(-np.array(xi), kept).statistic)
+    constant = np.ptp(xi) == 0 or np.ptp(kept) == 0
+    return (0.0 if constant else float(spearmanr(-np.array(xi), kept).statistic)) - LINKED
 
 
 def _learned(mode: str) -> Part:
@@ -139,10 +141,11 @@ TANGENT_CLAIMS = (
         "Weight disentanglement decides how well task arithmetic works.",
         "weight disentanglement is the crucial factor that makes it effective", "no number printed", XI_PAGE,
         "fig-xi-pairs",
-        (Part("rank correlation of −ξ and normalised accuracy over five ways: three modes, two from random weights",
-              _rank_link, "rank"),),
-        note="Shows that the two go together, not that one is necessary for the other; the paper proves that for "
-        "exact equality.",
+        (Part("rank correlation of −ξ and normalised accuracy over five ways (three modes, two from random weights), "
+              "minus 0.5", _rank_link, "rank"),),
+        note="More than 0.5 is asked for; the limit is ours. The two random starts alone can make it positive. Shows "
+        "that the two go together, not that one is necessary for the other; for exact equality it follows from the "
+        "definitions.",
         cause="Five ways give few ranks, and normalised accuracy depends on single-task accuracy as well as on "
         "interference.",
     ),
@@ -176,13 +179,14 @@ TANGENT_CLAIMS = (
     ),
     Claim(
         "S1-linear-negation", "S1", "contribution 3",
-        "Linearly fine-tuned models forget more of a negated task, with 95 % of the control kept.",
+        "Linearly fine-tuned models forget more of a negated task, at a similar level of accuracy on the control.",
         "can forget more through task negation (up to 13.1 points more)",
         printed_gaps(paper.TABLE_2, "Table 2", "non-linear", "linear", 0), LINEAR, "tab-negation",
         (gap(TARGET, "non-linear", "linear"),
-         Part("control, linear − 95 % of zero-shot",
-              lambda r, seed: value(r, seed, "linear", CONTROL) - CONTROL_SHARE * control_zero_shot(r))),
-        note="The 95 % are ensured on validation; the second part asks for them on test.",
+         Part("control: linear − non-linear + 1 point",
+              lambda r, seed: value(r, seed, "linear", CONTROL) - value(r, seed, "non-linear", CONTROL) + SIMILAR)),
+        note="“Similar” has no tolerance in the paper; the point is ours. On test 95 % cannot be required: the paper's "
+        "own ViT-B/16 is at 64.8 of 68.3 %, a little below.",
         cause="α is chosen on 500 validation images of the control, whose accuracy on test can end up lower. " + SHORT,
     ),
     Claim(
@@ -206,9 +210,9 @@ TANGENT_CLAIMS = (
     Claim(
         "S1-cost", "S1", "Section 5, Appendix B", "A linear training step costs about twice the time and the memory.",
         "roughly twice the cost of obtaining the gradient", "about 2 times (Appendix B)", LINEAR, "tab-cost",
-        (cost_part("time of a step", "seconds", "linear", "non-linear", 1.5),
-         cost_part("bytes kept for the backward pass", "saved_bytes", "linear", "non-linear", 1.5)),
-        note="At least 1.5 times counts as about twice. Time depends on the machine, and is repeated in rounds, not "
+        (cost_between("time of a step", "seconds", "linear", "non-linear", 1.5, 3.0),
+         cost_between("bytes kept for the backward pass", "saved_bytes", "linear", "non-linear", 1.5, 3.0)),
+        note="Between 1.5 and 3 times counts as about twice. Time depends on the machine, and is repeated in rounds, not "
         "seeds.",
         cause="For so small a network, calls and memory traffic take a share of the time that matrix products take in "
         "CLIP.",
@@ -218,14 +222,16 @@ TANGENT_CLAIMS = (
         "The eigenfunctions of the pre-trained model's NTK put more energy on the task trained on than on a control.",
         "significantly higher for points belonging to the training dataset", "Figures 6 and 14; no number printed",
         NTK, "fig-local-energy",
-        (Part("share of the local energy on the trained points: against a control − against unseen points of the task",
+        (Part("share of the local energy on the trained points, against a control, − 0.5",
+              lambda r, seed: localisation(r, seed, "pretrained", "control") - 0.5, "share"),
+         Part("share of the local energy on the trained points: against a control − against unseen points of the task",
               lambda r, seed: localisation(r, seed, "pretrained", "control") - localisation(r, seed, "pretrained", "unseen"),
               "share"),
          Part("ten leading eigenfunctions: share of the energy on unseen points of the task, against a control, − 0.5",
               lambda r, seed: localisation(r, seed, "pretrained", "leading") - 0.5, "share")),
-        note="The paper compares with a control alone. A kernel whose rows are the trained points puts more energy "
-        "there than on any other point, of the same task too; that much is taken off in the first part, and the "
-        "second part leaves the trained points out.",
+        note="The first part is the paper's comparison; the other two are stricter and ours. A kernel whose rows are "
+        "the trained points puts more energy there than on any other point, of the same task too; the second part "
+        "takes that off, the third leaves the trained points out.",
         cause="The shares are averages over pairs of tasks, some of which share colours and shapes.",
     ),
     Claim(
@@ -251,8 +257,8 @@ TANGENT_CLAIMS = (
         (_learned("non-linear"), _learned("linear"), _not_kept("non-linear"), _not_kept("linear")),
         note="“No significant improvement” has no tolerance in the paper; here addition may keep a tenth of the "
         "single-task gain.",
-        cause="Tasks of about ten classes have a chance level near a tenth, and choosing the best α of 21 adds some "
-        "luck. Simple drawn classes, told apart by colour or texture, may be learned in weights that do not interfere.",
+        cause="Tasks of about ten classes have a chance level near a tenth. Simple drawn classes, told apart by colour "
+        "or texture, may be learned in weights that do not interfere.",
     ),
     Claim(
         "S1-random-xi", "S1", "abstract, contribution 5, conclusion",

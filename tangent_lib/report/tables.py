@@ -11,7 +11,7 @@ import pandas as pd
 from tangent_lib import miniature
 from tangent_lib.editing import mean_and_spread
 from tangent_lib.experiment import Experiment
-from tangent_lib.recorded import Summaries, recorded_path
+from tangent_lib.recorded import Summaries, is_of_shipped_weights, recorded_path
 from tangent_lib.report import paper
 
 ROW_NAMES = {
@@ -67,7 +67,8 @@ def records(run: Experiment, recorded: dict | None) -> dict[str, dict]:
     for other in miniature.NAMES if name in miniature.NAMES else ():
         if other != name and recorded_path(other).is_file():
             record = json.loads(recorded_path(other).read_text())
-            if set(tasks) <= record["zero_shot"].keys() and record["configuration"]["protocol"] == protocol:
+            same = set(tasks) <= record["zero_shot"].keys() and record["configuration"]["protocol"] == protocol
+            if same and is_of_shipped_weights(record):
                 records[other] = record
     return records
 
@@ -138,9 +139,8 @@ def accuracy_table(
 
 
 def _cell(summaries: Summaries, mode: str, measure: Measure) -> str:
-    if not summaries.get(mode) or (measure in (target, control) and "negation" not in next(iter(summaries[mode].values()))):
-        return MISSING
-    return percent(across(summaries, mode, measure))
+    values = list(measured(summaries, mode, measure).values())
+    return percent(values) if values else MISSING
 
 
 def pretrained_average(run: Experiment, names: Sequence[str]) -> float:
@@ -197,9 +197,10 @@ def relation(
     """
 
     def gaps(summaries: Summaries) -> list[float]:
-        left = across(summaries, *greater)
-        right = [lesser] * len(left) if isinstance(lesser, float) else across(summaries, *lesser)
-        return [a - b for a, b in zip(left, right)]
+        sides = [greater] if isinstance(lesser, float) else [greater, lesser]
+        found = [measured(summaries, *side) for side in sides]
+        seeds = sorted(set.intersection(*map(set, found)), key=int)
+        return [found[0][seed] - (lesser if len(found) == 1 else found[1][seed]) for seed in seeds]
 
     here = gaps(live)
     row = {
@@ -208,13 +209,23 @@ def relation(
         "holds here": "yes" if np.mean(here) > 0 else "no",
     }
     if recorded:
-        past = gaps(recorded["summaries"])
-        mean, spread = mean_and_spread([100 * gap for gap in past])
-        row |= {
-            "difference, recorded seeds": f"{mean:+.1f} ± {spread:.1f} points",
-            "holds in": f"{sum(gap > 0 for gap in past)} of {len(past)} seeds",
-        }
+        past = gaps(recorded.get("summaries", {}))
+        mean, spread = mean_and_spread([100 * gap for gap in past]) if past else (0.0, None)
+        text = f"{mean:+.1f}" + ("" if spread is None else f" ± {spread:.1f}") + " points"
+        row["difference, recorded seeds"] = text if past else MISSING
+        row["holds in"] = f"{sum(gap > 0 for gap in past)} of {len(past)} seeds" if past else MISSING
     return row
+
+
+def measured(summaries: Summaries, mode: str, measure: Measure) -> dict[str, float]:
+    """A measure by seed, for the seeds that have it: not every record has every mode, nor negation.
+
+    Example:
+        >>> measured({"linear": {"0": {"single": {"Signs": 0.5}}}}, "linear", target)
+        {}
+    """
+    has = lambda summary: measure not in (target, control) or "negation" in summary
+    return {seed: measure(summary) for seed, summary in summaries.get(mode, {}).items() if has(summary)}
 
 
 def relations(rows: Sequence[dict[str, str]]) -> pd.DataFrame:
@@ -224,7 +235,8 @@ def relations(rows: Sequence[dict[str, str]]) -> pd.DataFrame:
 
 def near(summaries: Summaries, recorded: dict | None, mode: str, measure: Measure) -> bool | None:
     """Is the mean of this run within 3 points or 3 standard deviations of the recorded mean? None where none is recorded."""
-    if recorded is None:
+    past = list(measured((recorded or {}).get("summaries", {}), mode, measure).values())
+    if not past:
         return None
-    mean, spread = mean_and_spread(across(recorded["summaries"], mode, measure))
+    mean, spread = mean_and_spread(past)
     return bool(abs(np.mean(across(summaries, mode, measure)) - mean) <= max(0.03, 3 * (spread or 0)))

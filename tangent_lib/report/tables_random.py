@@ -90,9 +90,10 @@ def table_3(run: Experiment, live: Summaries, recorded: dict | None) -> pd.DataF
 
 
 def localisations(recorded: Mapping | None) -> pd.DataFrame | None:
-    """The recorded localisation of the NTK's eigenfunctions, pre-trained against random; None where none is recorded.
+    """The recorded localisation of the NTK's eigenfunctions against the control, by start; None where none is recorded.
 
-    See ``Experiment.local_energy``: the share of the local energy on the task's own points, 0.5 for none, 1 for all.
+    See ``ntk.support_shares``: the share of the local energy on the trained points, in percent. A random kernel is above
+    50 too, since trained points have rows of their own.
     """
     if not recorded or not {"pretrained", "untrained"} <= set(recorded.get("ntk", {})):
         return None
@@ -100,5 +101,5 @@ def localisations(recorded: Mapping | None) -> pd.DataFrame | None:
     rows = {}
     for kind, name in names.items():
         seeds = list(recorded["ntk"][kind].values())
-        rows[name] = {pair: percent([seed[pair] for seed in seeds]) for pair in seeds[0]}
+        rows[name] = {pair: percent([seed[pair]["control"] for seed in seeds]) for pair in seeds[0]}
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -13,6 +13,7 @@ from tangent_lib import miniature
 from tangent_lib.editing import mean_and_spread
 from tangent_lib.recorded import FOLDER
 from tangent_lib.report.plots_xi import Grid, Interval, Number, area_below, grid_of
+from tangent_lib.report.tables import MISSING
 
 PLACES = ("whole plane", "search box")
 
@@ -86,7 +87,8 @@ def diagonals(summaries: Mapping[str, Mapping[str, dict]], reference: str, pairs
     means: dict[str, dict[str, list[float]]] = {}
     for mode, by_seed in summaries.items():
         if by_seed and all(pair in summary.get("xi", {}) for summary in by_seed.values() for pair in pairs):
-            means[mode] = {pair: [float(np.mean(s["xi"][pair])) for s in by_seed.values()] for pair in pairs}
+            seeds = sorted(by_seed, key=int)
+            means[mode] = {pair: [float(np.mean(by_seed[seed]["xi"][pair])) for seed in seeds] for pair in pairs}
     if reference not in means or len(means) < 2:
         return None
     rows = {}
@@ -147,6 +149,8 @@ def verdict(table: pd.DataFrame) -> str:
     column = "holds in" if "holds in" in table else "holds here"
     groups: dict[str, list[str]] = {"Matched": [], "Matched in part": [], "Not matched": []}
     for relation, text in table[column].items():
+        if text == MISSING:
+            continue
         count, _, total = str(text).partition(" of ")
         if not total:
             count, total = str(int(text == "yes")), "1"

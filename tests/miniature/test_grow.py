@@ -34,7 +34,7 @@ def test_the_new_blocks_can_be_trained(clip, images):
     assert len(new) == 2 and all(p.abs().max() == 0 < p.grad.abs().max() for p in new)
 
 
-def test_smaller_patches_see_a_constant_image_as_before(clip):
+def test_smaller_patches_see_a_constant_image_in_the_same_direction(clip):
     fine, plain = grown("ViT-Mini-4", clip.model), torch.full((1, 3, 32, 32), 0.3)
     assert fine.visual.conv1.weight.shape[-2:] == (4, 4) and len(fine.visual.positional_embedding) == 65
     patches = [model.visual.conv1(plain)[0, :, 0, 0] for model in (clip.model, fine)]

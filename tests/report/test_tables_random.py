@@ -81,6 +81,6 @@ def test_table_3_shows_this_run_recorded_seeds_and_the_paper(run, recorded):
 
 def test_localisations_are_means_over_recorded_seeds(recorded):
     assert localisations(recorded) is None and localisations(None) is None
-    seeds = lambda *values: {str(seed): {"a-b": value} for seed, value in enumerate(values)}
+    seeds = lambda *values: {str(seed): {"a-b": {"control": value, "unseen": 0.5}} for seed, value in enumerate(values)}
     table = localisations({**recorded, "ntk": {"pretrained": seeds(0.9, 0.9), "untrained": seeds(0.5, 0.6)}})
     assert table["a-b"].tolist() == ["90.0 ± 0.0", "55.0 ± 7.1"]
