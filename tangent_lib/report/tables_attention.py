@@ -15,6 +15,7 @@ from tangent_lib.experiment import Experiment
 from tangent_lib.recorded import Summaries, by_mode
 from tangent_lib.report import paper, tables
 from tangent_lib.report.plots_xi import area_below, grid_of
+from tangent_lib.report.tables_xi import mean_within
 from tangent_lib.task_vectors import Params
 
 ROW_NAMES = {
@@ -146,4 +147,29 @@ def areas_table(grids: Mapping[str, Mapping[str, Mapping]], part: float = 0.1) -
             level = part * max(np.max(grid[distance]) for grid in modes.values())
             shares = {mode: area_below(grid_of(grid, distance), level) for mode, grid in modes.items()}
             cells[(pair, distance)] = {mode: f"{100 * share:.0f}" for mode, share in shares.items()}
+    return pd.DataFrame(cells)
+
+
+def beyond_box_table(grids: Mapping[str, Mapping[str, Mapping]]) -> pd.DataFrame:
+    """How many times larger the mean error is beyond the search box than within (attention-only paper, Section 4.2).
+
+    The mean where both alphas are above 1, over the mean in [0, 1]^2; a ratio, so it has no unit in either distance.
+
+    Args:
+        grids: as for ``areas_table``.
+
+    Example:
+        >>> grid = {"alphas": [1, 2], "KL divergence": [[2.0, 0], [0, 6.0]], "prediction error": [[0.0, 0], [0, 1.0]]}
+        >>> beyond_box_table({"Signs-Digits": {"linear": grid}}).loc["linear"].tolist()
+        ['–', '3.0 times']
+    """
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for pair, modes in grids.items():
+        for distance in DISTANCES:
+            column = cells.setdefault((pair, distance), {})
+            for mode, result in modes.items():
+                grid = grid_of(result, distance)
+                above = [alpha for alpha in grid["alphas"] if alpha > 1]
+                within = mean_within(grid, (0, 1))
+                column[mode] = f"{mean_within(grid, (min(above), max(above))) / within:.1f} times" if within else "–"
     return pd.DataFrame(cells)

@@ -158,3 +158,14 @@ def verdict(table: pd.DataFrame) -> str:
         name = "Matched" if times == out_of else "Matched in part" if times else "Not matched"
         groups[name].append(f"{relation} ({text})")
     return "\n\n".join(f"**{name}:** {'; '.join(found) or 'none'}." for name, found in groups.items())
+
+
+def verdict_of(checks: Mapping[str, bool | None]) -> str:
+    """The same sentences for relations that are known to hold or not; None: not applicable, left out.
+
+    Example:
+        >>> verdict_of({"a above b": True, "c above d": None}).splitlines()[0]
+        '**Matched:** a above b (yes).'
+    """
+    answers = {relation: "yes" if holds else "no" for relation, holds in checks.items() if holds is not None}
+    return verdict(pd.DataFrame({"holds here": answers}, dtype=str))
