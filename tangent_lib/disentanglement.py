@@ -112,7 +112,8 @@ def xi_at(
 ) -> dict[str, list[float]]:
     """xi at many settings (alpha_1, ..., alpha_T), by prediction error and by KL divergence of the representations.
 
-    What a task's own vector does alone is computed once for each value of its alpha, not once a setting.
+    The sum over tasks is that of ``disentanglement_error``. What a task's own vector does alone is computed once for each
+    value of its alpha, not once a setting.
 
     Args:
         settings: the alphas, one per task in each setting.

@@ -75,7 +75,6 @@ def value_and_tangent(f: Function, theta_0: Params, tau: Params, x: Tensor) -> t
         (tensor(18.), tensor(12.))
     """
     check_match(theta_0, tau)
-    tau = {name: tau[name] for name in theta_0}
     in_order = {name: tau[name] for name in theta_0}  # jvp wants both dicts in one order
     with forward_differentiable():
         return jvp(lambda params: f(params, x), (theta_0,), (in_order,))

@@ -187,6 +187,8 @@ def _pairs(value: object, names: tuple[str, ...], automatic: tuple[tuple[str, st
     if value == "auto":
         known = tuple(pair for pair in automatic if set(pair) <= set(names))
         return known or tuple(zip(names[::2], names[1::2]))
+    if isinstance(value, (list, tuple, Mapping)):  # as a notebook's own variable holds them, when its cell is run again
+        value = [each if isinstance(each, str) else "-".join(each) for each in value]
     pairs = tuple(tuple(word.split("-")) for word in words(value))
     for i, pair in enumerate(pairs):
         if len(pair) != 2:

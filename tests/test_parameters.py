@@ -240,6 +240,8 @@ def test_automatic_pairs_are_those_of_the_tasks_that_are_there():
 def test_pairs_and_points_may_be_given():
     given = check_parameters(pairs="Signs-Digits, Scenes-Signs", points="7")
     assert given.pairs == (("Signs", "Digits"), ("Scenes", "Signs")) and (given.points, given.exact_points) == (7, True)
+    for again in (given.pairs, [list(pair) for pair in given.pairs], {"-".join(pair): pair for pair in given.pairs}):
+        assert check_parameters(pairs=again).pairs == given.pairs
     assert (check_parameters().points, check_parameters().exact_points) == (200, False)
 
 

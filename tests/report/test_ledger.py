@@ -18,8 +18,7 @@ MODEL, LARGE = "ViT-Mini-8", "ViT-Mini-L-8"
 TASKS, PAIR = ("Signs", "Digits"), "Signs-Digits"
 BY_NAME = {claim.name: claim for claim in CLAIMS}
 MEASURED = [claim.name for claim in CLAIMS if claim.parts]
-#            single, absolute, normalised, target, xi, curve, cosine
-NUMBERS = {
+NUMBERS = {  # single, absolute, normalised, target, xi, curve, cosine
     "non-linear": (0.90, 0.70, 0.77, 0.24, 1.0, 0.50, 0.05),
     "post-hoc": (0.70, 0.57, 0.82, 0.15, 0.6, 0.45, 0.05),
     "linear": (0.85, 0.76, 0.85, 0.11, 0.5, 0.55, 0.04),
@@ -132,6 +131,7 @@ BACKWARDS = [
     ("S1-crucial", error_as_success, NOT),
     ("S1-linear-over-posthoc", swap("linear", "post-hoc"), NOT),
     ("S1-linear-gap", swap("linear", "post-hoc"), NOT),
+    ("S1-linear-disentangled", swap("linear", "post-hoc"), NOT),
     ("S1-linear-addition", swap("linear", "non-linear"), NOT),
     ("S1-linear-normalised", swap("linear", "non-linear"), NOT),
     ("S1-linear-negation", swap("linear", "non-linear"), PARTLY),
