@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from tangent_lib.report.tables_xi import areas, comparison, diagonals, mean_within, recorded_grids, verdict
+from tangent_lib.report.tables_xi import areas, comparison, diagonals, mean_within, recorded_grids, verdict, verdict_of
 
 GRID = {"alphas": [-1.0, 0.0, 1.0], "xi": [[1.0, 1.0, 1.0], [1.0, 0.0, 0.05], [1.0, 0.2, 0.3]]}
 
@@ -69,3 +69,11 @@ def test_a_verdict_follows_the_table():
     here = pd.DataFrame({"holds here": ["yes", "no"]}, index=["x", "y"])
     assert verdict(here).startswith("**Matched:** x (yes).") and verdict(here).endswith("**Not matched:** y (no).")
     assert "**Matched:** x (5 of 5 seeds)." in verdict(pd.DataFrame({"holds in": ["5 of 5 seeds"]}, index=["x"]))
+
+
+def test_checks_become_a_verdict_without_those_that_do_not_apply():
+    assert verdict_of({"x": True, "y": False, "z": None}).split("\n\n") == [
+        "**Matched:** x (yes).",
+        "**Matched in part:** none.",
+        "**Not matched:** y (no).",
+    ]
