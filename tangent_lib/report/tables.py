@@ -11,6 +11,7 @@ import pandas as pd
 from tangent_lib import miniature
 from tangent_lib.editing import mean_and_spread
 from tangent_lib.experiment import Experiment
+from tangent_lib.modes import MODES
 from tangent_lib.recorded import Summaries, is_of_shipped_weights, recorded_path
 from tangent_lib.report import paper
 
@@ -74,13 +75,15 @@ def records(run: Experiment, recorded: dict | None) -> dict[str, dict]:
 
 
 def other_miniatures(run: Experiment) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """Test accuracies of the other miniatures as recorded, means over their seeds.
+    """Test accuracies of the other miniatures, of which the three modes are recorded; means over their seeds.
 
     Returns:
         by title of the model, ``single`` and ``addition``, each by mode (and ``zero-shot``), then by task.
     """
     found = {}
     for model, record in records(run, None).items():
+        if not MODES.keys() <= record.get("summaries", {}).keys():
+            continue
         zero_shot = {task: record["zero_shot"][task]["test"] for task in run.parameters.tasks}
         views = {"single": lambda s: s["single"], "addition": lambda s: s["addition"]["test"]}
         found[f"{model} (recorded)"] = {

@@ -114,7 +114,7 @@ def single_averages(run: Experiment, live: Summaries) -> dict[str, dict[str, tup
         by mode, then by model, the non-linear average and the mode's.
     """
     found = {run.parameters.model: live}
-    found |= {f"{model} (recorded)": record["summaries"] for model, record in tables.records(run, None).items()}
+    found |= {f"{model} (recorded)": record.get("summaries", {}) for model, record in tables.records(run, None).items()}
     average = lambda summaries, mode: float(np.mean(tables.across(summaries, mode, tables.single)))
     return {
         mode: {
