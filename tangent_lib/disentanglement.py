@@ -109,6 +109,7 @@ def xi_at(
     heads: Sequence[Tensor],
     data: Sequence[Dataset],
     linearized: bool,
+    distances: Sequence[str] = tuple(DISTANCES),
 ) -> dict[str, list[float]]:
     """xi at many settings (alpha_1, ..., alpha_T), by prediction error and by KL divergence of the representations.
 
@@ -120,23 +121,25 @@ def xi_at(
         heads: the head of each task, ``(classes, dim)``, whose argmax is the prediction on the task's own points.
         data: the points of each task.
         linearized: use f_lin.
+        distances: some of ``DISTANCES``; the predictions and features that they need are the same.
 
     Returns:
         for each distance the value at every setting.
 
     Raises:
-        InputError: for no settings.
+        InputError: for no settings, or an unknown distance.
     """
     if not len(settings):
         raise InputError("empty grid: give at least one setting of the alphas")
-    xi = {name: torch.zeros(len(settings), dtype=torch.float64) for name in DISTANCES}
+    chosen = {name: distance_named(name) for name in distances}
+    xi = {name: torch.zeros(len(settings), dtype=torch.float64) for name in chosen}
     for t, (head, points) in enumerate(zip(heads, data, strict=True)):
         values = sorted({setting[t] for setting in settings})
         own = [[value if s == t else 0.0 for s in range(len(taus))] for value in values]
         for x, _ in batches(points, EVAL_BATCH, head.device):
             alone = dict(zip(values, features_at(f, theta_0, taus, own, x, linearized)))
             for i, together in enumerate(features_at(f, theta_0, taus, settings, x, linearized)):
-                for name, distance in DISTANCES.items():
+                for name, distance in chosen.items():
                     error = distance(*(_output(z, head, name) for z in (alone[settings[i][t]], together)))
                     xi[name][i] += error.item() * len(x) / len(points)
     return {name: values.tolist() for name, values in xi.items()}

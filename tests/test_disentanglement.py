@@ -133,3 +133,8 @@ def test_an_unknown_distance_is_refused_with_the_known_ones():
     assert distance_named("KL divergence") is kl_divergence
     with pytest.raises(InputError, match=r"distance 'euclid'.*prediction error, KL divergence"):
         distance_named("euclid")
+    f, theta_0, taus, heads, points = hand_made(1.0)
+    with pytest.raises(InputError, match="distance 'euclid'"):
+        xi_at(f, theta_0, taus, GRID, heads, points, False, ["euclid"])
+    only = xi_at(f, theta_0, taus, GRID, heads, points, False, ["KL divergence"])
+    assert only == {"KL divergence": errors(1.0, GRID, False)["KL divergence"]}

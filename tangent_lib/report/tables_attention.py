@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from torch import Tensor
 from tangent_lib.cost import StepCost
 from tangent_lib.disentanglement import DISTANCES
 from tangent_lib.experiment import Experiment
-from tangent_lib.recorded import Summaries, by_mode
+from tangent_lib.recorded import Summaries
 from tangent_lib.report import paper, tables
 from tangent_lib.report.plots_xi import area_below, grid_of
 from tangent_lib.report.tables_xi import mean_within
@@ -31,11 +31,6 @@ MISSING = "not recorded"
 Sources = Mapping[str, Summaries]  # by header
 NON_LINEAR, LINEAR, ATTENTION = "non-linear", "linear", "attention-only"
 ABLATED = ("attention + biases", "attention + MLP", "attention + MLP + biases")
-
-
-def measured(run: Experiment, modes: Sequence[str]) -> Summaries:
-    """What is recorded of some modes, computed for the run's own seeds: accuracies, xi in the search box, cosines."""
-    return by_mode(run, modes)
 
 
 def addition_table(run: Experiment, live: Summaries, recorded: dict | None) -> pd.DataFrame:
