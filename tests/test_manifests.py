@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from string import Formatter
+import re
+from string import Formatter, hexdigits
 
 import pytest
 
 from tangent_lib import manifests
+from tangent_lib.datasets.layouts import LAYOUTS
 from tangent_lib.errors import InputError
 from tangent_lib.manifests import load_manifest, task_names
 from tangent_lib.miniature.tasks import DRAWN
 from tangent_lib.parameters import MINIATURE_TASKS, PAPER_TASKS
 
 ALL = task_names()
+REAL = (*PAPER_TASKS, "ImageNet")
+DIGITS = [str(digit) for digit in range(10)]
 VALID = """
 name: Mine
 kind: miniature
@@ -22,24 +26,39 @@ licence: l
 classes: [a, b]
 templates: ["a photo of a {}."]
 """
+IMAGES = VALID.replace("miniature", "images") + "folders: [mine]\n"
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder of manifests of one's own."""
-    caches = (load_manifest, task_names)
-    for each in caches:
+def fresh():
+    """Manifests that are read anew, before the test and after it."""
+    for each in (load_manifest, task_names):
         each.cache_clear()
+    yield
+    for each in (load_manifest, task_names):
+        each.cache_clear()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, fresh):
+    """A folder in the place of the book's manifests."""
     monkeypatch.setattr(manifests, "FOLDER", tmp_path)
-    yield tmp_path
-    for each in caches:
-        each.cache_clear()
+    return tmp_path
+
+
+def own(data_root, name, text):
+    (data_root / "manifests").mkdir(exist_ok=True)
+    (data_root / "manifests" / f"{name}.yaml").write_text(text)
+
+
+def names_of(manifest):
+    return list(manifest.classes.values()) if isinstance(manifest.classes, dict) else list(manifest.classes or [])
 
 
 def test_there_is_one_manifest_for_every_task():
     assert set(ALL) == {*MINIATURE_TASKS, *PAPER_TASKS, "Objects", "ImageNet"} and len(ALL) == 18
     assert task_names("miniature") == tuple(sorted((*MINIATURE_TASKS, "Objects")))
-    assert task_names("folder", control=False) == PAPER_TASKS
+    assert task_names("images", control=False) == PAPER_TASKS
     assert task_names(control=True) == ("ImageNet", "Objects")
 
 
@@ -47,7 +66,7 @@ def test_there_is_one_manifest_for_every_task():
 def test_manifest_is_valid_and_named_as_its_file(name):
     manifest = load_manifest(name)
     assert manifest.name == name and all((manifest.description, manifest.source, manifest.licence))
-    assert bool(manifest.folder) == (manifest.kind == "folder")
+    assert bool(manifest.folders) == (manifest.kind == "images") == (name in REAL)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -60,12 +79,12 @@ def test_every_template_has_one_place_for_the_class(name):
 @pytest.mark.parametrize("name", ALL)
 def test_classes_and_templates_are_distinct(name):
     manifest = load_manifest(name)
-    classes = manifest.classes.values() if isinstance(manifest.classes, dict) else manifest.classes or []
-    twice = {each for each in classes if list(classes).count(each) > 1}
-    assert twice == (
-        {"missile", "sunglasses"} if name == "ImageNet" else set()
-    )  # CLIP's own wording has these two twice
+    names = names_of(manifest)
+    twice = {each for each in names if names.count(each) > 1}
+    in_clips_wording = {"missile", "sunglasses"} if name == "ImageNet" else set()
+    assert twice == in_clips_wording
     assert len(set(manifest.templates)) == len(manifest.templates)
+    assert not any("_" in each or each != each.strip() for each in names)
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -73,20 +92,128 @@ def test_classes_are_those_that_are_drawn_in_their_order(name):
     assert load_manifest(name).classes == list(DRAWN[name])
 
 
-def test_digits_are_in_label_order():
-    assert load_manifest("Digits").classes == [str(digit) for digit in range(10)]
+@pytest.mark.parametrize("name", ["Digits", "MNIST", "SVHN"])
+def test_digits_are_in_label_order(name):
+    assert load_manifest(name).classes == DIGITS
 
 
-@pytest.mark.parametrize("small, full", zip((*MINIATURE_TASKS, "Objects"), (*PAPER_TASKS, "ImageNet")))
+@pytest.mark.parametrize("small, full", zip((*MINIATURE_TASKS, "Objects"), REAL))
 def test_miniature_tasks_mirror_the_papers_in_its_order(small, full):
     assert load_manifest(small).mirrors == full and load_manifest(small).control == load_manifest(full).control
 
 
-@pytest.mark.parametrize(
-    "name, count", [("EuroSAT", 10), ("GTSRB", 43), ("MNIST", 10), ("SVHN", 10), ("ImageNet", 1000)]
-)
-def test_full_size_tasks_have_all_their_classes(name, count):
-    assert len(load_manifest(name).classes) == count
+# classes, templates, images of train and test: the papers that introduce the datasets, and CLIP's list of prompts
+EXTENT = {
+    "Cars": (196, 8, 8144, 8041),
+    "DTD": (47, 8, 3760, 1880),
+    "EuroSAT": (10, 3, 21600, 2700),
+    "GTSRB": (43, 3, 26640, 12630),
+    "MNIST": (10, 1, 60000, 10000),
+    "RESISC45": (45, 18, 18900, 6300),
+    "SUN397": (397, 2, 19850, 19850),
+    "SVHN": (10, 1, 73257, 26032),
+    "ImageNet": (1000, 80, 1281167, 50000),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_datasets_have_all_their_classes_prompts_and_images(name):
+    manifest = load_manifest(name)
+    assert (len(manifest.classes), len(manifest.templates), manifest.sizes.train, manifest.sizes.test) == EXTENT[name]
+    assert manifest.gigabytes and manifest.split and manifest.quirks and manifest.downloads
+
+
+@pytest.mark.parametrize("name", PAPER_TASKS)
+def test_epochs_make_about_2000_steps_of_128_images(name):
+    manifest = load_manifest(name)
+    held_out = 0 if name == "EuroSAT" else min(5000, manifest.sizes.train // 10)  # EuroSAT's authors held out none
+    assert manifest.epochs * (manifest.sizes.train - held_out) / 128 == pytest.approx(2000, rel=0.08)
+
+
+def test_what_is_not_trained_on_has_no_epochs():
+    assert {name for name in ALL if load_manifest(name).epochs} == set(PAPER_TASKS)
+
+
+@pytest.mark.parametrize("name", ["DTD", "EuroSAT", "GTSRB", "RESISC45", "SUN397", "ImageNet"])
+def test_classes_that_are_folders_are_sorted_by_folder(name):
+    folders = list(load_manifest(name).classes)
+    assert folders == sorted(folders)
+
+
+@pytest.mark.parametrize("name", ["DTD", "RESISC45", "SUN397"])
+def test_classes_are_named_by_their_folders_where_these_are_words(name):
+    assert all(key.replace("_", " ") == each for key, each in load_manifest(name).classes.items())
+
+
+def test_cars_are_in_the_order_of_their_annotations():
+    classes = load_manifest("Cars").classes
+    assert (classes[0], classes[98]) == ("AM General Hummer SUV 2000", "FIAT 500 Abarth 2012")
+    assert classes[195] == "smart fortwo Convertible 2012"
+
+
+def test_a_class_of_sun397_is_its_path_without_the_letter():
+    classes = load_manifest("SUN397").classes
+    assert classes["apartment_building_outdoor"] == "apartment building outdoor"
+    assert "theater_indoor_procenium" in classes and not any("/" in key for key in classes)
+
+
+def test_signs_are_numbered_folders():
+    assert list(load_manifest("GTSRB").classes) == [f"{number:05d}" for number in range(43)]
+
+
+def test_imagenet_is_by_wordnet_identifier():
+    classes = load_manifest("ImageNet").classes
+    assert all(re.fullmatch(r"n\d{8}", key) for key in classes)
+    assert (classes["n01440764"], classes["n03424325"]) == ("tench", "gas mask or respirator")
+    assert list(classes.items())[-1] == ("n15075141", "toilet paper")
+
+
+def test_names_of_imagenet_are_those_of_open_clip():
+    from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
+
+    manifest = load_manifest("ImageNet")
+    assert names_of(manifest) == list(IMAGENET_CLASSNAMES)
+    assert manifest.templates == [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_downloads_are_pinned_or_have_checksums_of_the_right_form(name):
+    for source in load_manifest(name).downloads:
+        if source.hub:
+            assert re.fullmatch(r"[\w-]+/[\w-]+", source.hub) and _is_hex(source.revision, 40)
+        for file in source.files:
+            assert file.url.startswith(("https://", "http://ufldl.stanford.edu/")) and (file.md5 or file.sha256)
+            assert file.md5 is None or _is_hex(file.md5, 32)
+            assert file.sha256 is None or _is_hex(file.sha256, 64)
+
+
+def _is_hex(text, length):
+    return len(text) == length and set(text) <= set(hexdigits.lower())
+
+
+def test_no_checksum_stands_for_two_different_files():
+    files = [file for name in REAL for source in load_manifest(name).downloads for file in source.files]
+    for kind in ("md5", "sha256"):
+        known = {}
+        for file in files:
+            known.setdefault(getattr(file, kind), set()).add(file.url.rsplit("/")[-1])
+        known.pop(None)
+        assert all(len(urls) == 1 for urls in known.values())
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_layouts_are_known_and_those_of_downloads_are_looked_for(name):
+    manifest = load_manifest(name)
+    assert set(manifest.layouts) <= set(LAYOUTS) and len(set(manifest.layouts)) == len(manifest.layouts)
+    assert {source.layout for source in manifest.downloads} <= set(manifest.layouts)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_hub_source_brings_the_files_of_its_layout_and_no_others(name):
+    for source in load_manifest(name).downloads:
+        if source.hub:
+            splits = [need.removeprefix("*/") for need in LAYOUTS[source.layout].needs]
+            assert [pattern.partition("/")[2] for pattern in source.patterns] == splits
 
 
 def test_an_unknown_task_is_refused_with_the_nearest():
@@ -96,27 +223,52 @@ def test_an_unknown_task_is_refused_with_the_nearest():
 
 def test_a_manifest_of_ones_own_is_found(folder):
     (folder / "Mine.yaml").write_text(VALID)
-    assert (
-        task_names() == ("Mine",) and load_manifest("Mine").classes == ["a", "b"] and not load_manifest("Mine").control
-    )
+    assert task_names() == ("Mine",) and load_manifest("Mine").classes == ["a", "b"]
+    assert not load_manifest("Mine").control
+
+
+def test_manifests_in_the_data_root_go_before_the_books(tmp_path, fresh):
+    own(tmp_path, "Mine", IMAGES)
+    own(tmp_path, "Cars", IMAGES.replace("Mine", "Cars"))
+    assert load_manifest("Mine", tmp_path).folders == ["mine"] and load_manifest("Cars", tmp_path).classes == ["a", "b"]
+    assert task_names("images", data_root=tmp_path) == tuple(sorted((*REAL, "Mine")))
+    assert len(load_manifest("Cars").classes) == 196 and "Mine" not in task_names()
+
+
+def test_a_manifest_under_another_name_is_refused(tmp_path, fresh):
+    own(tmp_path, "Cars", IMAGES)
+    with pytest.raises(InputError, match=r"Cars\.yaml is the manifest of 'Mine': call the file Mine\.yaml"):
+        load_manifest("Cars", tmp_path)
 
 
 BROKEN = {
-    "unknown field": VALID + "licens: MIT",
-    "missing field": VALID.replace("licence: l", ""),
-    "unknown kind": VALID.replace("miniature", "tarball"),
-    "no template": VALID.replace('["a photo of a {}."]', "[]"),
-    "no YAML": VALID + "classes: [",
-    "not a map": "- a\n- b",
-    "empty": "",
-    "code": VALID + "folder: !!python/object/apply:os.getcwd []",
+    "unknown field": (VALID + "licens: MIT", "licens"),
+    "unknown field of a source": (IMAGES + "downloads: [{hub: a/b, layout: parquet, version: 1}]", "version"),
+    "unknown field of sizes": (IMAGES + "sizes: {train: 9, test: 1, val: 1}", "val"),
+    "missing field": (VALID.replace("licence: l", ""), "licence"),
+    "unknown kind": (VALID.replace("miniature", "tarball"), "kind"),
+    "kind of earlier versions": (VALID.replace("miniature", "folder"), "kind"),
+    "no template": (VALID.replace('["a photo of a {}."]', "[]"), "templates"),
+    "no place for images": (VALID.replace("miniature", "images"), "folders"),
+    "a place for drawn images": (VALID + "folders: [mine]", "folders"),
+    "a source that is nowhere": (IMAGES + "downloads: [{layout: parquet}]", "give either hub, or files"),
+    "a source in two places": (
+        IMAGES + "downloads: [{hub: a/b, files: [{url: 'https://c'}], layout: folders}]",
+        "give either hub, or files",
+    ),
+    "no images": (IMAGES + "sizes: {train: 0, test: 1}", "sizes.train"),
+    "a name that is a path": (VALID.replace("Mine", "../Mine"), "name"),
+    "no YAML": (VALID + "classes: [", "line 9"),
+    "not a map": ("- a\n- b", "Manifest"),
+    "empty": ("", "Manifest"),
+    "code": (VALID + "folders: !!python/object/apply:os.getcwd []", "python/object"),
 }
 
 
-@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
-def test_a_broken_manifest_is_refused_by_its_file_name(folder, text):
+@pytest.mark.parametrize("text, named", BROKEN.values(), ids=BROKEN)
+def test_a_broken_manifest_is_refused_by_its_file_name_and_what_is_wrong(folder, text, named):
     (folder / "Mine.yaml").write_text(text)
-    with pytest.raises(InputError, match=r"Mine\.yaml"):
+    with pytest.raises(InputError, match=rf"(?s)Mine\.yaml.*{re.escape(named)}"):
         load_manifest("Mine")
 
 

@@ -1,0 +1,207 @@
+"""Readers of formats of their own: Matlab files (Cars, SVHN), IDX (MNIST), PPM with CSV (GTSRB)."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+from PIL import Image
+from scipy.io import loadmat
+
+from tangent_lib.datasets.listing import (
+    Item,
+    Listing,
+    check_range,
+    file_item,
+    first_match,
+    in_order,
+    labels_of_folders,
+    labels_of_names,
+    numbered_classes,
+)
+from tangent_lib.datasets.trees import class_folders
+from tangent_lib.errors import InputError
+from tangent_lib.manifests import Manifest
+
+CARS_META = "devkit/cars_meta.mat"
+CARS_ANNOTATIONS = {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
+GTSRB_TRAIN, GTSRB_TEST, GTSRB_TABLE = "GTSRB/Training", "GTSRB/Final_Test/Images", "GT-final_test.csv"
+MNIST_FILES = [(f"**/{prefix}-images?idx3-ubyte", f"**/{prefix}-labels?idx1-ubyte") for prefix in ("train", "t10k")]
+SVHN_FILES = ("train_32x32.mat", "test_32x32.mat")
+
+
+def read_cars(folder: Path, manifest: Manifest) -> Listing:
+    """Stanford Cars as it is distributed: ``cars_train/``, ``cars_test/``, and annotations in Matlab files.
+
+    Raises:
+        InputError: for files of another structure, annotated images that are missing, or classes that do not fit.
+    """
+    found = _mat(folder / CARS_META, ("class_names",), manifest.name)["class_names"]
+    names, labels = labels_of_names(manifest, [str(name) for name in np.atleast_1d(found)], str(folder / CARS_META))
+    splits = []
+    for split, file in CARS_ANNOTATIONS.items():
+        rows = np.atleast_1d(_mat(folder / file, ("annotations",), manifest.name)["annotations"])
+        for field in ("fname", "class"):
+            if field not in (rows.dtype.names or ()):
+                raise InputError(
+                    f"{manifest.name}: annotations in {folder / file} have no field '{field}'. Those of test that have one "
+                    f"are in the separate {Path(CARS_ANNOTATIONS['test']).name}; cars_test_annos.mat does not serve"
+                )
+        files, numbers = [str(row["fname"]) for row in rows], np.array([int(row["class"]) - 1 for row in rows])
+        check_range(manifest.name, numbers, len(labels), f"{folder / file} (less 1, as they begin there with 1)")
+        root = folder / f"cars_{split}"
+        _check_there(root, files, str(folder / file), manifest.name)
+        splits.append([file_item(root, name, labels[i], manifest.name) for name, i in zip(files, numbers)])
+    return Listing(names, *splits)
+
+
+def read_svhn(folder: Path, manifest: Manifest) -> Listing:
+    """SVHN's cropped digits: images of height x width x 3 along the last axis of ``X``, labels ``y``, where 10 means 0.
+
+    Raises:
+        InputError: for files of another structure, or labels that are no digits.
+    """
+    splits, all_labels = [], {}
+    for path in (folder / file for file in SVHN_FILES):
+        content = _mat(path, ("X", "y"), manifest.name)
+        images, labels = np.asarray(content["X"]), np.atleast_1d(content["y"]).astype(np.int64)
+        images = images[..., None] if images.ndim == 3 and len(labels) == 1 else images
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[2:] != (3, len(labels)):
+            raise InputError(
+                f"{manifest.name}: in {path}, X has shape {images.shape} and type {images.dtype}, y has {labels.size} "
+                "labels; X should be height x width x 3 x images, of type uint8"
+            )
+        labels[labels == 10] = 0
+        splits.append(_in_memory(images.transpose(3, 0, 1, 2), labels))
+        all_labels[str(path)] = labels
+    return Listing(numbered_classes(manifest, all_labels), *splits)
+
+
+def read_mnist(folder: Path, manifest: Manifest) -> Listing:
+    """MNIST as it is distributed: IDX files, compressed or not, in any folder, such as ``MNIST/raw/``.
+
+    Raises:
+        InputError: for files that are truncated or of another structure, or labels that are no digits.
+    """
+    splits, all_labels = [], {}
+    for needs in MNIST_FILES:
+        paths = [first_match(folder, either_compressed(need)) for need in needs]
+        images, labels = (_idx(path, axes, manifest.name) for path, axes in zip(paths, (3, 1)))
+        if len(images) != len(labels):
+            raise InputError(f"{manifest.name}: {len(images)} images in {paths[0]}, {len(labels)} labels in {paths[1]}")
+        splits.append(_in_memory(images, labels))
+        all_labels[str(paths[1])] = labels
+    return Listing(numbered_classes(manifest, all_labels), *splits)
+
+
+def either_compressed(need: str) -> str:
+    """A glob for a file that may be compressed; the other goes before.
+
+    Example:
+        >>> either_compressed("train-images-idx3-ubyte")
+        'train-images-idx3-ubyte|train-images-idx3-ubyte.gz'
+    """
+    return f"{need}|{need}.gz"
+
+
+def read_gtsrb(folder: Path, manifest: Manifest) -> Listing:
+    """GTSRB as it is distributed: ``GTSRB/Training/00000/*.ppm`` and, for test, one folder and a table of labels.
+
+    Raises:
+        InputError: for a table of another structure, images in it that are missing, or classes that do not fit.
+    """
+    root, test_root, table = folder / GTSRB_TRAIN, folder / GTSRB_TEST, folder / GTSRB_TABLE
+    names, labels = labels_of_folders(manifest, class_folders(root))
+    train = []
+    for name, label in labels.items():
+        files = [file for file in os.listdir(root / name) if file.lower().endswith(".ppm")]
+        train += [file_item(root, f"{name}/{file}", label, manifest.name) for file in files]
+        if not files:
+            raise InputError(f"{manifest.name}: no images in {root / name}")
+    rows = _gtsrb_table(table, manifest.name)
+    strange = sorted({number for _, number in rows if f"{number:05d}" not in labels})
+    if strange:
+        raise InputError(
+            f"{manifest.name}: labels out of range in {table}: {', '.join(map(str, strange[:5]))}; {root} has no such folders"
+        )
+    _check_there(test_root, [name for name, _ in rows], str(table), manifest.name)
+    test = [file_item(test_root, name, labels[f"{number:05d}"], manifest.name) for name, number in rows]
+    return Listing(names, in_order(train), in_order(test))
+
+
+def _gtsrb_table(path: Path, dataset: str) -> list[tuple[str, int]]:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, delimiter=";", skipinitialspace=True))
+        found = [(row["Filename"], int(row["ClassId"])) for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{dataset}: {path} is not the table of test labels ({type(error).__name__}: {error}); it has columns Filename "
+            "and ClassId, divided by semicolons"
+        ) from error
+    if not found:
+        raise InputError(f"{dataset}: {path} lists no images: put a good copy in its place")
+    return found
+
+
+def _check_there(root: Path, files: list[str], listed_in: str, dataset: str) -> None:
+    there = set(os.listdir(root)) if root.is_dir() else set()
+    missing = [name for name in files if name not in there]
+    if missing:
+        raise InputError(
+            f"{dataset}: {len(missing)} of {len(files)} images listed in {listed_in} are missing in {root}, the first being "
+            f"{missing[0]}. Get them from the dataset's source"
+        )
+
+
+def _mat(path: Path, variables: tuple[str, ...], dataset: str) -> dict:
+    """Variables of a Matlab file."""
+    try:
+        content = loadmat(path, squeeze_me=True, variable_names=variables)
+    except Exception as error:  # whatever its parser stumbles over
+        raise InputError(
+            f"{dataset}: {path} cannot be read as a Matlab file of version 5 ({type(error).__name__}: {error}): "
+            "put a good copy in its place"
+        ) from error
+    missing = [name for name in variables if name not in content]
+    if missing:
+        raise InputError(
+            f"{dataset}: {path} has no variable {', '.join(missing)}: it is another file, or another dataset's"
+        )
+    return content
+
+
+def _idx(path: Path, axes: int, dataset: str) -> ndarray:
+    """An IDX file of bytes: two zeros, the type (8), the number of axes, their sizes as big-endian int32, and the values."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            data = file.read()
+    except (OSError, EOFError) as error:
+        raise InputError(f"{dataset}: {path} cannot be read ({error}): put a good copy in its place") from error
+    start = 4 + 4 * axes
+    if data[:4] != bytes((0, 0, 8, axes)) or len(data) < start:
+        raise InputError(
+            f"{dataset}: {path} is no IDX file of bytes with {axes} axes, it begins with {data[:4].hex(' ')}"
+        )
+    shape = np.frombuffer(data[4:start], ">i4").tolist()
+    if len(data) - start != math.prod(shape):
+        raise InputError(
+            f"{dataset}: {path} is truncated or damaged: {len(data) - start} bytes of values, where its header "
+            f"{' x '.join(map(str, shape))} needs {math.prod(shape)}"
+        )
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+def _in_memory(images: UInt8[ndarray, "n height width *rgb"], labels: ndarray) -> list[Item]:
+    return [Item(str(i), int(label), partial(_picture, images, i)) for i, label in enumerate(labels)]
+
+
+def _picture(images: ndarray, i: int) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(images[i])).convert("RGB")

@@ -1,0 +1,271 @@
+"""Preparing a dataset: from the files as they came to packed splits, with a card that says what they are.
+
+Each dataset has a folder, ``<data_root>/prepared/<name>``. Its ``card.json`` is written last: where it is, the dataset is
+complete. A preparation that was killed is taken up again split by split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from pydantic import BaseModel, ValidationError
+from torch.utils.data import random_split
+
+from tangent_lib.datasets.disk import check_disk
+from tangent_lib.datasets.fetch import fetch, recorded
+from tangent_lib.datasets.layouts import LAYOUTS, Layout, find_layout
+from tangent_lib.datasets.listing import Item, Listing
+from tangent_lib.datasets.packed import PackedSplit, find_split, write_split
+from tangent_lib.errors import InputError
+from tangent_lib.manifests import STRICT, Manifest, load_manifest
+from tangent_lib.provenance import provenance
+
+MOST_HELD_OUT = 5000
+SAMPLED = 16  # images decoded to estimate how much disk all take
+
+
+class Card(BaseModel):
+    """What a prepared dataset is: where it comes from, its classes, counts and fingerprints, by split."""
+
+    model_config = STRICT
+
+    name: str
+    layout: str
+    source: str
+    revision: str | None
+    classes: list[str]
+    counts: dict[str, list[int]]
+    content: dict[str, str]
+    shared: dict[str, int]
+    manifest: str
+    provenance: dict[str, str]
+
+
+def prepared_folder(data_root: str | Path, name: str) -> Path:
+    """Where a dataset lies once it is prepared.
+
+    Example:
+        >>> prepared_folder("data", "Cars").as_posix()
+        'data/prepared/Cars'
+    """
+    return Path(data_root, "prepared", name)
+
+
+def read_card(data_root: str | Path, name: str) -> Card | None:
+    """The card of a prepared dataset, or None if it is not prepared.
+
+    Raises:
+        InputError: if the card is damaged, or may not be read.
+    """
+    path = prepared_folder(data_root, name) / "card.json"
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): make it readable") from error
+    except ValidationError as error:
+        raise InputError(f"{path} is damaged ({error.errors()[0]['msg']}). {_anew(name, data_root)}") from error
+
+
+def current_card(manifest: Manifest, data_root: str | Path) -> Card | None:
+    """The card of a dataset that is prepared as its manifest now says, or None if it is not prepared.
+
+    Raises:
+        InputError: if the card is damaged, or the manifest has changed since.
+    """
+    card = read_card(data_root, manifest.name)
+    if card is not None and card.manifest != _digest(manifest):
+        raise InputError(
+            f"{manifest.name} was prepared by another manifest: classes or control have changed. "
+            f"{_anew(manifest.name, data_root)}"
+        )
+    return card
+
+
+def check_prepared(manifests: Sequence[Manifest], data_root: str | Path) -> None:
+    """Check, without decoding anything, that datasets are prepared or can be from files in ``data_root``.
+
+    Raises:
+        InputError: naming those that are neither, where files were looked for, and the ways out.
+    """
+    images = [each for each in manifests if each.kind == "images"]
+    missing = [each for each in images if not (current_card(each, data_root) or find_layout(each, Path(data_root)))]
+    if missing:
+        raise _nowhere(missing, Path(data_root), Path(data_root))
+
+
+def ensure_prepared(name: str, data_root: str | Path) -> Card:
+    """The card of a dataset, which is prepared first if its files lie in ``data_root``; nothing is downloaded."""
+    return prepare(name, data_root, download=False)
+
+
+def prepare(
+    name: str,
+    data_root: str | Path,
+    raw_root: str | Path | None = None,
+    download: bool = True,
+    progress: bool = True,
+    again: bool = False,
+) -> Card:
+    """Prepare a dataset, unless it is prepared already.
+
+    Args:
+        name: of a manifest of kind ``images``.
+        data_root: where the prepared form goes, and downloads.
+        raw_root: where files lie already; then nothing is downloaded. By default they are looked for in ``data_root``.
+        download: whether to download what is not there.
+        progress: whether to show it, on a terminal.
+        again: remove the prepared form first, if there is one.
+
+    Raises:
+        InputError: if images are missing or do not decode, or there is not enough disk; nothing half-written is left.
+    """
+    manifest = load_manifest(name, data_root)
+    if manifest.kind != "images":
+        raise InputError(f"{name} is a miniature: its images are drawn when they are needed, there is nothing to prepare")
+    card = None if again else current_card(manifest, data_root)
+    if card is not None:
+        return card
+    folder = prepared_folder(data_root, name)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder.parent} cannot be written ({error.strerror}): name another place with --data-root; files that "
+            f"lie here are used with --from {data_root}"
+        ) from error
+    with FileLock(folder.parent / f".{name}.lock"):
+        card = None if again else current_card(manifest, data_root)
+        if card is None:
+            layout, raw = _find(manifest, Path(data_root), raw_root, download)
+            card = _prepare(manifest, layout, raw, folder, progress, again)
+    return card
+
+
+def _find(manifest: Manifest, data_root: Path, raw_root: str | Path | None, download: bool) -> tuple[Layout, Path]:
+    """Where the files lie and how, after they are downloaded if need be and allowed."""
+    root = data_root if raw_root is None else Path(raw_root)
+    if not root.is_dir() and raw_root is not None:
+        raise InputError(f"there is no folder {root}: name the one that holds {' or '.join(manifest.folders)} with --from")
+    if not (download and raw_root is None and manifest.downloads):
+        found = find_layout(manifest, root)
+        if found is None:
+            raise _nowhere([manifest], root, data_root)
+        return found
+    begun = ""
+    try:
+        found = find_layout(manifest, root)
+    except InputError as error:  # perhaps a download that broke off, which now goes on
+        found, begun = None, f"\n{error}"
+    if found is None:
+        try:
+            fetched = fetch(manifest, root)
+        except InputError as error:
+            raise InputError(f"{error}{begun}") from error
+        found = find_layout(manifest, root)
+        if found is None:
+            raise InputError(f"{manifest.name}: what came from {fetched.origin} has none of the layouts of the manifest")
+    return found
+
+
+def _prepare(manifest: Manifest, layout: Layout, raw: Path, folder: Path, progress: bool, again: bool) -> Card:
+    listing = layout.read(raw, manifest)
+    splits = split_items(manifest, listing)
+    if again and folder.exists():
+        (folder / "card.json").unlink(missing_ok=True)
+        shutil.rmtree(folder)
+    for left in folder.glob("*.part"):
+        left.unlink()
+    todo = [items for split, items in splits.items() if find_split(folder, split, items) is None]
+    if todo:
+        check_disk(folder.parent, _gigabytes(list(chain(*todo))), f"{manifest.name}, prepared,")
+    written = {split: write_split(folder, split, items, progress) for split, items in splits.items()}
+    fetched = recorded(raw)
+    card = Card(
+        name=manifest.name,
+        layout=layout.name,
+        source=fetched.origin if fetched else f"files in {raw.name}",
+        revision=fetched.revision if fetched else None,
+        classes=listing.classes,
+        counts={split: packed.labels.bincount(minlength=len(listing.classes)).tolist() for split, packed in written.items()},
+        content={split: packed.content for split, packed in written.items()},
+        shared={f"{split}-test": count_seen(written["test"], written[split]) for split in written if split != "test"},
+        manifest=_digest(manifest),
+        provenance=provenance(),
+    )
+    part = folder / "card.json.part"
+    part.write_text(card.model_dump_json(indent=1))
+    os.replace(part, folder / "card.json")
+    return card
+
+
+def split_items(manifest: Manifest, listing: Listing) -> dict[str, list[Item]]:
+    """The items of each split: a tenth of train, at most 5,000, is held out as val; a control task has no train.
+
+    Raises:
+        InputError: if there are too few images to hold any out, or no test images.
+    """
+    count = len(listing.train)
+    held_out = min(MOST_HELD_OUT, count // 10)
+    if not held_out or not listing.test:
+        raise InputError(
+            f"{manifest.name}: {count} training images and {len(listing.test)} test images; at least 10, of which one is "
+            "held out for validation, and 1 are needed"
+        )
+    train, val = random_split(range(count), [count - held_out, held_out], torch.Generator().manual_seed(0))
+    splits = {"val": [listing.train[i] for i in sorted(val.indices)], "test": listing.test}
+    if not manifest.control:
+        splits["train"] = [listing.train[i] for i in sorted(train.indices)]
+    return splits
+
+
+def count_seen(test: PackedSplit, *others: PackedSplit) -> int:
+    """How many of the test images are, pixel by pixel, in one of the other splits too."""
+    known = {row.tobytes() for other in others for row in other.hashes}
+    return sum(row.tobytes() in known for row in test.hashes)
+
+
+def _gigabytes(items: list[Item]) -> float:
+    """About how much disk items take when decoded, from a few of them."""
+    some = items[:: -(-len(items) // SAMPLED)]
+    return sum(np.asarray(item.read()).nbytes for item in some) / len(some) * len(items) / 1e9
+
+
+def _digest(manifest: Manifest) -> str:
+    """Of what in a manifest determines the prepared form, besides the files."""
+    relevant = {"classes": manifest.classes, "control": manifest.control}
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _nowhere(manifests: list[Manifest], root: Path, data_root: Path) -> InputError:
+    first, names = manifests[0], [each.name for each in manifests]
+    others, by_hand = ", ".join(names[1:]), ", ".join(each.name for each in manifests if not each.downloads)
+    places = " or ".join(str(root / folder) for folder in first.folders)
+    layouts = "; or ".join(f"{LAYOUTS[name].describes} ({name})" for name in first.layouts)
+    return InputError(
+        f"no data for {first.name}{f' (nor for {others})' if others else ''}: expected in {places}: {layouts}. "
+        f"Source: {first.source}. {f'To be got by hand: {by_hand}. ' if by_hand else ''}"
+        f"Get the data ready: {_command(' '.join(names), data_root)}; where files lie elsewhere, add --from and the folder. "
+        "Or name another place with -p data_root, or take miniature tasks, such as -p tasks Signs."
+    )
+
+
+def _anew(name: str, data_root: str | Path) -> str:
+    return f"Prepare it anew: {_command(name, data_root)} --again"
+
+
+def _command(names: str, data_root: str | Path) -> str:
+    return f"python -m tangent_lib.datasets prepare {names} --data-root {data_root}"

@@ -1,0 +1,202 @@
+"""Readers of image trees: a folder for each class, the splits being folders too, or lists of files, or drawn at random.
+
+Items come by label, then by file name, as the released code's image folders give them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from tangent_lib.datasets.listing import (
+    Item,
+    Listing,
+    file_item,
+    first_match,
+    in_order,
+    labels_of_folders,
+    same_classes,
+)
+from tangent_lib.errors import InputError
+from tangent_lib.manifests import Manifest
+
+DTD_IMAGES = "images|dtd/images"
+DTD_LISTS = {"train": ("train1.txt", "val1.txt"), "test": ("test1.txt",)}
+EUROSAT_IMAGES = "2750|EuroSAT/2750|EuroSAT_RGB"
+RESISC45_IMAGES = "NWPU-RESISC45"
+RESISC45_LISTS = {"train": ("resisc45-train.txt",), "test": ("resisc45-test.txt",)}
+SUN397_IMAGES = "SUN397|."
+SUN397_LISTS = {"train": ("Training_01.txt",), "test": ("Testing_01.txt",)}
+SUN397_PLACES = (".", "SUN397", "Partitions", "SUN397/Partitions")
+
+
+def read_folders(folder: Path, manifest: Manifest, test: str = "test") -> Listing:
+    """``train/<class>/`` and ``test/<class>/``, or another folder for test.
+
+    Args:
+        folder: of the dataset.
+        manifest: names the classes.
+        test: the folder that serves as test, or several, of which the first that is there does.
+
+    Raises:
+        InputError: for a class folder that the other split or the manifest does not have, or one without images; or if
+            another folder is to serve as test, but there is one called test.
+    """
+    roots = {"train": folder / "train", "test": first_match(folder, test)}
+    found = {split: class_folders(root) for split, root in roots.items()}
+    real = folder / "test"
+    if real not in roots.values() and real.is_dir() and set(class_folders(real)) & set(found["train"]):
+        raise InputError(
+            f"{manifest.name}: {folder} has train, {roots['test'].name} and test. The released code puts test images into "
+            f"{roots['test'].name}, and all others into train: do so, and remove test, or name another layout in a manifest "
+            "of your own"
+        )
+    same_classes(manifest.name, found["train"], found["test"])
+    names, labels = labels_of_folders(manifest, found["train"])
+    return Listing(names, *(in_order(_tree(root, labels, manifest.name)) for root in roots.values()))
+
+
+def read_eurosat(folder: Path, manifest: Manifest) -> Listing:
+    """EuroSAT as it is distributed, ``2750/<class>/``, and split here: a tenth for test, a tenth unused, the rest for train.
+
+    The released code's split, 21,600 for train, 2,700 for validation and 2,700 for test, was drawn at random and is not
+    published; this one has the same sizes and is drawn with seed 0.
+
+    Raises:
+        InputError: if there are fewer than ten images, or classes do not fit the manifest.
+    """
+    root = first_match(folder, EUROSAT_IMAGES)
+    names, labels = labels_of_folders(manifest, class_folders(root))
+    items = in_order(_tree(root, labels, manifest.name))
+    tenth = len(items) // 10
+    if not tenth:
+        raise InputError(f"{manifest.name}: {len(items)} images in {root}: at least 10 are needed to split them")
+    drawn = torch.randperm(len(items), generator=torch.Generator().manual_seed(0)).tolist()
+    test, train = sorted(drawn[:tenth]), sorted(drawn[2 * tenth :])
+    return Listing(names, [items[i] for i in train], [items[i] for i in test])
+
+
+def read_dtd(folder: Path, manifest: Manifest) -> Listing:
+    """DTD as it is distributed: ``images/<class>/`` and the lists of split 1, of which train and val make train.
+
+    Raises:
+        InputError: for listed images that are missing, or classes that do not fit the manifest.
+    """
+    root = first_match(folder, DTD_IMAGES)
+    lists = _lists(DTD_LISTS, lambda name: root.parent / "labels" / name)
+    return _listed(manifest, root, lists, class_folders(root))
+
+
+def read_resisc45(folder: Path, manifest: Manifest) -> Listing:
+    """RESISC45: ``NWPU-RESISC45/<class>/<class>_001.jpg`` and lists of file names; the official val is not used.
+
+    Raises:
+        InputError: for listed images that are missing, or classes that do not fit the manifest.
+    """
+    root = folder / RESISC45_IMAGES
+    lists = _lists(RESISC45_LISTS, lambda name: folder / name)
+    paths = {split: [f"{name.rpartition('_')[0]}/{name}" for name in names] for split, names in lists.items()}
+    return _listed(manifest, root, paths, class_folders(root))
+
+
+def read_sun397(folder: Path, manifest: Manifest) -> Listing:
+    """SUN397: ``SUN397/a/abbey/sun_*.jpg``, some classes a folder deeper, and the lists of partition 1.
+
+    Raises:
+        InputError: for listed images that are missing, or classes that do not fit the manifest.
+    """
+    root = next(root for root in (folder / name for name in SUN397_IMAGES.split("|")) if first_match(root, "[a-z]/*/*"))
+    lists = _lists(SUN397_LISTS, lambda name: first_match(folder, sun397_list(name)))
+    paths = {split: [name.lstrip("/") for name in names] for split, names in lists.items()}
+    return _listed(manifest, root, paths, {_class(path) for some in paths.values() for path in some})
+
+
+def sun397_list(name: str) -> str:
+    """Where a list of SUN397 may lie: beside the images, above them, or in the folder of the archive of lists.
+
+    Example:
+        >>> sun397_list("Testing_01.txt").split("|")[:2]
+        ['Testing_01.txt', 'SUN397/Testing_01.txt']
+    """
+    return "|".join((Path(place) / name).as_posix() for place in SUN397_PLACES)
+
+
+def class_folders(root: Path) -> list[str]:
+    """The folders in a folder, without hidden ones."""
+    with os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _tree(root: Path, labels: dict[str, int], dataset: str) -> list[Item]:
+    items, empty = [], []
+    for name, label in labels.items():
+        files = _image_files(root / name)
+        items += [file_item(root, f"{name}/{file}", label, dataset) for file in files]
+        if not files:
+            empty.append(name)
+    if empty:
+        raise InputError(f"{dataset}: no images in {', '.join(str(root / name) for name in empty[:5])}")
+    return items
+
+
+def _image_files(folder: Path) -> list[str]:
+    return [
+        Path(where, file).relative_to(folder).as_posix() if where != str(folder) else file
+        for where, _, files in os.walk(folder, followlinks=True)
+        for file in files
+        if file.lower().endswith(IMG_EXTENSIONS)
+    ]
+
+
+def _lists(names: dict[str, tuple[str, ...]], place: Callable[[str], Path]) -> dict[str, list[str]]:
+    """What each split's lists of files say, line by line."""
+    return {split: [line for name in some for line in _read_list(place(name))] for split, some in names.items()}
+
+
+def _read_list(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read as a list of images ({error}): put a good copy in its place"
+        ) from error
+    lines = [line.strip() for line in lines if line.strip()]
+    if not lines:
+        raise InputError(f"{path} lists no images: put a good copy in its place")
+    return lines
+
+
+def _class(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _listed(manifest: Manifest, root: Path, lists: dict[str, list[str]], folders: Iterable[str]) -> Listing:
+    """The images that lists name by their paths in ``root``."""
+    for split, paths in lists.items():
+        if len(set(paths)) < len(paths):
+            [(twice, _)] = Counter(paths).most_common(1)
+            raise InputError(f"{manifest.name}: the lists of {split} name {twice} twice")
+        missing = [path for path in paths if not (root / path).is_file()]
+        if missing:
+            raise InputError(
+                f"{manifest.name}: {len(missing)} of {len(paths)} images listed for {split} are missing in {root}, the "
+                f"first being {missing[0]}. Get them from the dataset's source"
+            )
+    found = {split: {_class(path) for path in paths} for split, paths in lists.items()}
+    same_classes(manifest.name, found["train"], found["test"])
+    names, labels = labels_of_folders(manifest, folders)
+    unlisted = sorted(labels.keys() - found["train"])
+    if unlisted:
+        raise InputError(f"{manifest.name}: class folders without a listed image in {root}: {', '.join(unlisted[:5])}")
+    return Listing(
+        names,
+        *(
+            in_order(file_item(root, path, labels[_class(path)], manifest.name) for path in some)
+            for some in lists.values()
+        ),
+    )

@@ -1,0 +1,157 @@
+"""Datasets of the hub in parquet files: what their labels mean, what is held in memory, and every way to be wrong."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from small_files import samples, write
+
+from tangent_lib.datasets.parquet import read_parquet
+from tangent_lib.errors import InputError
+from tangent_lib.manifests import load_manifest
+
+SHARD = "data/train-00001-of-00002.parquet"
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """Write a hub dataset, and return a function that reads it."""
+
+    def lay(task):
+        write(task, "parquet", tmp_path)
+        return lambda: read_parquet(tmp_path, load_manifest(task))
+
+    return lay
+
+
+def change_table(path, change):
+    pq.write_table(change(pq.read_table(path)), path, row_group_size=3)
+
+
+def with_labels(values):
+    return lambda table: table.set_column(1, "label", values)
+
+
+def test_parquet_rows_are_read_by_row_group_and_few_are_kept(tmp_path, monkeypatch):
+    write("DTD", "parquet", tmp_path)
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", pytest.fail)
+    listing = read_parquet(tmp_path, load_manifest("DTD"))
+    monkeypatch.undo()
+    calls, real = [], pq.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pq.ParquetFile, "read_row_group", lambda *args, **kw: calls.append(args[1]) or real(*args, **kw)
+    )
+    for item in listing.train:
+        item.read()
+    assert calls == [0, 1, 0, 1]  # two files of two groups of three
+    pixels = [sample.pixels for sample in samples("DTD", "train")]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda item: np.asarray(item.read()), listing.train[::-1]))
+    assert all(np.array_equal(a, b) for a, b in zip(found[::-1], pixels, strict=True))
+
+
+def test_labels_without_names_are_those_of_the_manifest(hub, tmp_path):
+    get = hub("MNIST")
+    for path in (tmp_path / "mnist").iterdir():
+        change_table(path, lambda table: table.replace_schema_metadata(None))
+    assert [item.label for item in get().train] == [0, 1, 2] * 4
+    change_table(tmp_path / "mnist" / "test-00000-of-00002.parquet", with_labels(pa.array([0, 1, 2, 0, 1, 10])))
+    with pytest.raises(InputError, match=r"labels out of range in .*mnist/test-00000-of-00002.parquet: 10"):
+        get()
+
+
+def test_labels_may_be_names(hub, tmp_path):
+    get = hub("EuroSAT")
+    names = ["annual crop land", "brushland or shrubland", "lake or sea"]
+    for path in (tmp_path / "data").iterdir():
+        change_table(
+            path,
+            lambda table: with_labels(pa.array([names[i] for i in table["label"].to_pylist()]))(
+                table
+            ).replace_schema_metadata(),
+        )
+    listing = get()
+    assert [listing.classes[item.label] for item in listing.train] == names * 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_labels(pa.array([0, 1, 2, -1, 1, 2])), "labels out of range in .*: -1; there are 3"),
+        (with_labels(pa.array([0, 1, 2, None, 1, 2])), "of type int64, and 1 are missing"),
+        (with_labels(pa.array([0.0, 1, 2, 0, 1, 2])), "of type double"),
+        (lambda table: table.rename_columns(["picture", "label"]), "has columns picture, label; an image column"),
+        (lambda table: table.drop_columns(["image"]), "has columns label; an image column"),
+        (lambda table: table.set_column(0, "image", pa.array([b"x"] * 6)), "an image column of structs"),
+    ],
+)
+def test_a_parquet_file_of_another_structure_is_refused(hub, tmp_path, change, message):
+    get = hub("DTD")
+    change_table(tmp_path / SHARD, change)
+    with pytest.raises(InputError, match=f"DTD: .*{message}"):
+        get()
+
+
+def test_images_that_are_only_paths_or_spoilt_are_named(hub, tmp_path):
+    def spoil(table):
+        rows = table["image"].to_pylist()
+        rows[1]["bytes"], rows[5]["bytes"] = None, rows[5]["bytes"][:100]
+        return table.set_column(0, "image", pa.array(rows, table.schema.field("image").type))
+
+    get = hub("DTD")
+    change_table(tmp_path / SHARD, spoil)
+    items = get().train
+    with pytest.raises(InputError, match=f"DTD: row 1 of .*{SHARD} has only the path"):
+        items[7].read()
+    with pytest.raises(InputError, match=f"DTD: row 5 of .*{SHARD} does not decode"):
+        items[11].read()
+
+
+def test_class_names_that_differ_between_files_are_refused(hub, tmp_path):
+    def rename(table):
+        info = json.loads(table.schema.metadata[b"huggingface"])
+        info["info"]["features"]["label"]["names"].reverse()
+        return table.replace_schema_metadata({"huggingface": json.dumps(info)})
+
+    get = hub("DTD")
+    for path in sorted((tmp_path / "data").glob("test-*")):
+        change_table(path, rename)
+    with pytest.raises(InputError, match=r"train-00000.* and .*test-00000.* name different classes"):
+        get()
+    change_table(tmp_path / SHARD, rename)
+    with pytest.raises(InputError, match=r"beside .*train-00000.* name different classes"):
+        get()
+
+
+@pytest.mark.parametrize(
+    ("there", "become", "message"),
+    [
+        (SHARD, None, "1 of 2 train files are missing in .*data, the first being train-00001-of-00002.parquet"),
+        (SHARD, "data/train-00001-of-00003.parquet", "the train files in .*data are of several versions"),
+        (SHARD, "other/train-00001-of-00002.parquet", "several folders .* have parquet files, data, other"),
+    ],
+)
+def test_files_of_a_hub_dataset_that_do_not_belong_together_are_refused(hub, tmp_path, there, become, message):
+    get = hub("DTD")
+    if become is None:
+        (tmp_path / there).unlink()
+    else:
+        (tmp_path / become).parent.mkdir(exist_ok=True)
+        (tmp_path / there).rename(tmp_path / become)
+    with pytest.raises(InputError, match=f"DTD: .*{message}"):
+        get()
+
+
+@pytest.mark.parametrize(
+    "change", [lambda data: data[:-50], lambda data: b"", lambda data: data[:4] + bytes(3000) + data[3004:]]
+)
+def test_a_parquet_file_that_is_damaged_is_refused(hub, tmp_path, change):
+    get = hub("DTD")
+    (tmp_path / SHARD).write_bytes(change((tmp_path / SHARD).read_bytes()))
+    with pytest.raises(InputError, match=f"DTD: .*{SHARD} cannot be read as parquet"):
+        get().train[6].read()

@@ -1,0 +1,193 @@
+"""Preparation that is interrupted, or asked for with bad input: whole or not at all."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from functools import partial
+
+import pytest
+from prepared import edit_manifest, everything, numbered, offline, write
+
+from tangent_lib.datasets import disk, packed, prepare
+from tangent_lib.datasets.layouts import Layout
+from tangent_lib.datasets.listing import Item, Listing
+from tangent_lib.datasets.prepare import check_prepared, ensure_prepared, prepared_folder, read_card, split_items
+from tangent_lib.errors import InputError
+from tangent_lib.manifests import load_manifest
+
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def mnist(tmp_path):
+    write("MNIST", "mnist", tmp_path)
+    return tmp_path
+
+
+# -- interrupted -------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Prepare ``MNIST`` from a listing of the test's own."""
+
+    def run(listing, **more):
+        layout = Layout("mnist", (), lambda folder, manifest: listing, "")
+        monkeypatch.setattr(prepare, "find_layout", lambda *args: (layout, tmp_path / "raw"))
+        return offline("MNIST", tmp_path, **more)
+
+    run.folder = prepared_folder(tmp_path, "MNIST")
+    return run
+
+
+def with_late(listing, read):
+    """The listing, its last but one training image being read in another way; it is not among those sampled before."""
+    late = split_items(load_manifest("MNIST"), listing)["train"][-2]
+    train = [Item(late.name, late.label, read) if item is late else item for item in listing.train]
+    return Listing(listing.classes, train, listing.test)
+
+
+def counting(items, log):
+    def read(item):
+        with open(log, "a") as file:
+            file.write(f"{item.name}\n")
+        return item.read()
+
+    return [Item(item.name, item.label, partial(read, item)) for item in items]
+
+
+def stop():
+    raise KeyboardInterrupt
+
+
+def die():
+    os._exit(9)
+
+
+def test_complete_splits_are_kept_when_a_preparation_breaks_off(own, tmp_path):
+    listing = numbered(40)
+    with pytest.raises(KeyboardInterrupt):
+        own(with_late(listing, stop))
+    assert {path.name for path in own.folder.iterdir()} == {
+        f"{split}.{kind}" for split in ("val", "test") for kind in ("pixels", "safetensors")
+    }
+    assert read_card(tmp_path, "MNIST") is None
+    log = tmp_path / "log"
+    card = own(Listing(listing.classes, counting(listing.train, log), counting(listing.test, log)))
+    assert set(log.read_text().split()) == {item.name for item in split_items(load_manifest("MNIST"), listing)["train"]}
+    assert card.content == own(listing, again=True).content
+
+
+def run_killed(own, listing):
+    process = FORK.Process(target=own, args=(listing,))
+    process.start()
+    process.join(20)
+    return process.exitcode
+
+
+def test_a_killed_preparation_leaves_no_trace_in_the_next(own):
+    listing = numbered(40)
+    assert run_killed(own, with_late(listing, die)) == 9
+    assert "train.pixels.part" in {path.name for path in own.folder.iterdir()}
+    (own.folder / "old.pixels.part").write_bytes(b"left")
+    card = own(listing)
+    assert {path.suffix for path in own.folder.iterdir()} == {".pixels", ".safetensors", ".json"}
+    before = everything(own.folder)
+    assert own(listing, again=True).content == card.content
+    assert all(data == before[path] for path, data in everything(own.folder).items() if path.suffix != ".json")
+
+
+def test_two_processes_at_once_decode_once(own, tmp_path):
+    listing, log = numbered(60), tmp_path / "log"
+    listing = Listing(listing.classes, counting(listing.train, log), counting(listing.test, log))
+    barrier, cards = FORK.Barrier(2), FORK.Queue()
+
+    def work():
+        barrier.wait()
+        cards.put(own(listing).content)
+
+    processes = [FORK.Process(target=work) for _ in range(2)]
+    for process in processes:
+        process.start()
+    first, second = cards.get(timeout=20), cards.get(timeout=20)
+    for process in processes:
+        process.join(20)
+    assert first == second and all(process.exitcode == 0 for process in processes)
+    assert len(log.read_text().split()) <= 63 + prepare.SAMPLED
+
+
+# -- bad input ---------------------------------------------------------------------------------------------------------
+def test_an_image_that_does_not_decode_is_named(tmp_path):
+    write("DTD", "folders-val", tmp_path)
+    path = sorted((tmp_path / "dtd" / "train").rglob("*.jpg"))[-1]
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=rf"DTD.*{path.name}.* does not decode"):
+        offline("DTD", tmp_path)
+    assert read_card(tmp_path, "DTD") is None
+    assert not list((tmp_path / "prepared").rglob("*.part")) and not list((tmp_path / "prepared").rglob("train.*"))
+
+
+def test_too_little_disk_is_refused_before_anything_is_written(own, monkeypatch):
+    monkeypatch.setattr(disk, "free_bytes", lambda path: 43 * 18 - 1)
+    with pytest.raises(InputError, match=r"MNIST, prepared, needs 774 bytes of disk, but only 773 bytes are free"):
+        own(numbered(40))
+    assert not own.folder.exists()
+    monkeypatch.setattr(disk, "free_bytes", lambda path: 43 * 18)
+    own(numbered(40))
+
+
+def test_a_disk_that_fills_up_leaves_complete_splits_only(own, monkeypatch):
+    def full(path, *args):
+        return open("/dev/full" if path.name == "train.pixels.part" else path, *args)
+
+    monkeypatch.setattr(packed, "open", full, raising=False)
+    with pytest.raises(InputError, match=r"full after \d+ of 3600 images of train"):
+        own(numbered(4000))
+    assert {path.name.split(".")[0] for path in own.folder.iterdir()} == {"val", "test"}
+
+
+OTHERS = [{"classes": ["zero", "1", "2"]}, {"classes": ["1", "0", "2"]}, {"control": True}]
+
+
+@pytest.mark.parametrize("change", OTHERS, ids=str)
+def test_another_manifest_needs_another_preparation(mnist, change):
+    offline("MNIST", mnist)
+    edit_manifest(mnist, "MNIST", change)
+    manifest = load_manifest("MNIST", mnist)
+    for use in (lambda: offline("MNIST", mnist), lambda: check_prepared([manifest], mnist)):
+        with pytest.raises(InputError, match=r"MNIST was prepared by another manifest.*prepare MNIST --data-root .* --again"):
+            use()
+    card = offline("MNIST", mnist, again=True)
+    assert card.classes == change.get("classes", card.classes) and ("train" in card.content) == ("control" not in change)
+    assert ensure_prepared("MNIST", mnist) == card
+
+
+@pytest.mark.parametrize("change", [{"epochs": 7}, {"sizes": {"train": 5, "test": 5}}, {"templates": ["{}"]}], ids=str)
+def test_what_does_not_concern_the_images_may_change(mnist, change):
+    card = offline("MNIST", mnist)
+    edit_manifest(mnist, "MNIST", change)
+    assert offline("MNIST", mnist) == card
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"name": "MNIST"}'], ids=repr)
+def test_a_damaged_card_is_refused(mnist, content):
+    offline("MNIST", mnist)
+    (prepared_folder(mnist, "MNIST") / "card.json").write_text(content)
+    with pytest.raises(InputError, match=r"card.json is damaged.*--again"):
+        offline("MNIST", mnist)
+    offline("MNIST", mnist, again=True)
+
+
+def test_a_miniature_is_not_prepared(tmp_path):
+    with pytest.raises(InputError, match="Digits is a miniature"):
+        offline("Digits", tmp_path)
+
+
+def test_an_unknown_dataset_is_refused(tmp_path):
+    with pytest.raises(InputError, match="did you mean 'Cars'"):
+        offline("Carz", tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_refused(mnist):
+    (mnist / "prepared").write_text("")
+    with pytest.raises(InputError, match=rf"prepared cannot be written.*--data-root.*--from {mnist}"):
+        offline("MNIST", mnist)

@@ -1,0 +1,184 @@
+"""Archives that are damaged, too large, or killed in the middle: nothing half-written is left."""
+
+from __future__ import annotations
+
+import errno
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import zipfile
+from types import SimpleNamespace
+
+import pytest
+from archives import NOISE, TREE, entry, files_of, gzipped, refused, tarred, zipped
+
+from tangent_lib.datasets.disk import DiskFull, check_disk
+from tangent_lib.datasets.unpack import unpack
+from tangent_lib.errors import InputError
+from tangent_lib.manifests import ROOT
+
+
+def no_room(monkeypatch, free):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz", "x.gz"])
+def test_no_damage_leaves_anything_behind(tmp_path, name):
+    """Cut off anywhere, with bytes changed anywhere: all comes out as it was, or nothing does and the reader is told."""
+    archive = tmp_path / name
+    make = {".zip": zipped, ".tar": tarred}.get(archive.suffix, tarred if ".tar" in name else gzipped)
+    data = make(archive).read_bytes()
+    draw = random.Random(0)
+    told = 0
+    for number in range(60):
+        damaged = bytearray(data)
+        if number % 2:
+            del damaged[draw.randrange(len(data) * 9 // 10) :]
+        else:
+            for _ in range(20):
+                damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+        archive.write_bytes(damaged)
+        try:
+            unpack(archive, tmp_path / "to")
+            shutil.rmtree(tmp_path / "to")
+        except InputError as error:
+            told += archive.name in str(error)
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert told >= 30 if name == "x.tar" else told == 60  # a tar file has no checksum of what its files hold
+
+
+def test_a_damaged_header_is_not_taken_for_the_end(tmp_path):
+    archive = tarred(tmp_path / "x.tar", entry("a", b"1"), entry("b", b"2"))
+    data = bytearray(archive.read_bytes())
+    data[1024:1030] = b"broken"  # of the second entry, after a block of header and one of data
+    archive.write_bytes(data)
+    refused(archive, "a damaged header")
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tgz", "x.gz"])
+@pytest.mark.parametrize("data", [b"", b"<html>404</html>"])
+def test_what_is_no_archive_is_refused(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    refused(tmp_path / name, "cannot be unpacked|is empty")
+
+
+@pytest.mark.parametrize("make", [zipped, tarred])
+def test_an_archive_without_files_is_refused(tmp_path, make):
+    archive = zipped(tmp_path / "x.zip", {}) if make is zipped else tarred(tmp_path / "x.tar", entry("a", kind=b"5"))
+    refused(archive, "is empty")
+
+
+def test_a_file_and_a_folder_of_one_name_are_refused(tmp_path):
+    refused(tarred(tmp_path / "x.tar", entry("a", b"1"), entry("a/b", b"2")), "cannot be unpacked")
+
+
+# -- room --------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tgz", "x.gz"])
+def test_a_bomb_is_refused_by_what_it_would_hold(tmp_path, name, monkeypatch):
+    zeros = b"\x00" * 3_000_000
+    archive = tmp_path / name
+    if name == "x.gz":
+        gzipped(archive, zeros)
+    else:
+        zipped(archive, {"a": zeros}) if name == "x.zip" else tarred(archive, entry("a", zeros))
+    no_room(monkeypatch, 2_500_000)
+    refused(archive, r"x.*, unpacked, needs [23].. MB of disk, but only 2.5 MB are free", DiskFull)
+    no_room(monkeypatch, 3_000_000)
+    unpack(archive, tmp_path / "to")
+
+
+def test_a_claimed_size_is_believed_before_it_is_read(tmp_path):
+    info, _ = entry("a", 10**15)
+    (tmp_path / "x.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + b"\x00" * 10_240)
+    refused(tmp_path / "x.tar", r"needs 1000000.0 GB of disk", DiskFull)
+
+
+def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch):
+    def full(source, target, *_):
+        target.write(source.read(1000))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    archive = zipped(tmp_path / "x.zip")
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    refused(archive, r"x.zip, unpacked, needs 35.0 kB of disk, but only .* are free at .*to: make room", DiskFull)
+
+
+def test_check_disk_counts_where_the_path_will_lie(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or SimpleNamespace(free=2_000_000_000))
+    check_disk(tmp_path / "not" / "yet", 2, "Cars")
+    with pytest.raises(DiskFull, match=r"Cars needs 2.1 GB of disk, but only 2.0 GB are free at .*yet"):
+        check_disk(tmp_path / "not" / "yet", 2.1, "Cars")
+    assert set(asked) == {tmp_path}
+
+
+# -- kills -------------------------------------------------------------------------------------------------------------
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import tarfile
+from tangent_lib.datasets import unpack
+extract = tarfile.TarFile.extract
+def dying(self, member, *args, **kwargs):
+    extract(self, member, *args, **kwargs)
+    if member.name == "dtd/labels/train1.txt":
+        os.kill(os.getpid(), signal.SIGKILL)
+tarfile.TarFile.extract = dying
+unpack.unpack(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_a_kill_leaves_nothing_in_sight_and_the_next_run_cleans_up(tmp_path):
+    archive = tarred(tmp_path / "x.tgz")
+    command = [sys.executable, "-c", KILLED, str(archive), str(tmp_path / "to")]
+    assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
+    assert [path.name for path in (tmp_path / "to").iterdir()] == [".unpacking-x.tgz"]
+    assert (tmp_path / "to/.unpacking-x.tgz/dtd/labels/train1.txt").exists()
+    unpack(archive, tmp_path / "to")
+    assert files_of(tmp_path / "to") == TREE
+
+
+def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    archive = zipped(tmp_path / "x.zip")
+    monkeypatch.setattr(zipfile.ZipFile, "extract", interrupted)
+    refused_by = pytest.raises(KeyboardInterrupt)
+    with refused_by:
+        unpack(archive, tmp_path / "to")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.zip"]
+
+
+# -- a disk that is really full ----------------------------------------------------------------------------------------
+FULL = """
+import sys
+from pathlib import Path
+from tangent_lib.datasets import disk, unpack
+disk.free_bytes = lambda path: 10**9          # what was free when it was looked, before others wrote
+try:
+    unpack.unpack(Path(sys.argv[1]), Path(sys.argv[2], "to"))
+except disk.DiskFull as error:
+    print(error, "|", *Path(sys.argv[2]).iterdir())
+"""
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tgz", "x.gz"])
+def test_a_really_full_disk_leaves_nothing(tmp_path, name):
+    (tmp_path / "disk").mkdir()
+    mount = f"mount -t tmpfs -o size=1m tmpfs {tmp_path}/disk"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True).returncode:
+        pytest.skip("this system lets no user mount a disk of their own")
+    big = random.Random(1).randbytes(2_000_000)
+    archive = tmp_path / name
+    zipped(archive, {"a/1": NOISE, "a/2": big}) if name == "x.zip" else (
+        tarred(archive, entry("a/1", NOISE), entry("a/2", big)) if name == "x.tgz" else gzipped(archive, big)
+    )
+    run = f"{mount} && \"{sys.executable}\" -c '{FULL}' {archive} {tmp_path}/disk"
+    said = subprocess.run(["unshare", "-rm", "sh", "-c", run], cwd=ROOT, capture_output=True, text=True)
+    message, left = said.stdout.split("|")
+    assert "unpacked, needs 2.0 MB of disk" in message and not left.strip(), said.stderr
