@@ -10,16 +10,17 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 
 import open_clip
 import torch
 from jaxtyping import Float
 from open_clip.transformer import QuickGELU
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from tangent_lib import miniature
+from tangent_lib import architectures, miniature, weights
 from tangent_lib.errors import InputError, unknown
 from tangent_lib.linearize import Function, functional
 from tangent_lib.task_vectors import Params
@@ -41,9 +42,29 @@ class Clip:
 
     @property
     def digest(self) -> str:
-        """A fingerprint of all weights, text tower included, and QuickGELU if used: what the store knows the model by."""
-        weights = {name: p.detach() for name, p in self.model.named_parameters()}
-        return fingerprint(weights) + "-quickgelu" * _uses_quick_gelu(self.model)
+        """A fingerprint of all weights, text tower included, and of what else the features depend on.
+
+        That is QuickGELU if used, a reader's own config, and preprocessing if it is not the model's usual one. The store
+        knows the model by it.
+        """
+        quick_gelu = "-quickgelu" * _uses_quick_gelu(self.model)
+        own = architectures.distinction(self.name, self.model.visual.preprocess_cfg)
+        return fingerprint(self.model.state_dict()) + quick_gelu + own
+
+    @property
+    def image_size(self) -> int:
+        """The side of the square images that the image tower takes."""
+        return architectures.image_size(self.model)
+
+    @property
+    def image_mean(self) -> tuple[float, ...]:
+        """The mean that is subtracted from each colour of an image, whose values are from 0 to 1."""
+        return tuple(self.model.visual.preprocess_cfg["mean"])
+
+    @property
+    def image_std(self) -> tuple[float, ...]:
+        """What each colour is divided by after that."""
+        return tuple(self.model.visual.preprocess_cfg["std"])
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> str:
@@ -57,7 +78,7 @@ def fingerprint(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name].cpu().contiguous()
         digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(value.flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
 
 
@@ -65,43 +86,39 @@ def check_model(name: str, pretrained: str) -> str:
     """Resolve ``pretrained`` and refuse what cannot be loaded, without loading it.
 
     Args:
-        name: an open_clip model name, such as ``ViT-Mini-8`` or ``ViT-B-16``.
+        name: an open_clip model name, such as ``ViT-Mini-8`` or ``ViT-B-16``, or the path of a config file
+            (``architectures.find_model``).
         pretrained: ``auto`` (the miniature's own weights, OpenAI's for a full-size model), ``none`` (random weights), an
-            open_clip tag, or the path of a safetensors file.
+            open_clip tag, or the path of a state dict: ``.safetensors``, or ``.pt``, ``.pth``, ``.bin`` as torch saves it.
+            A file does not tell which activation function its weights were trained with. For those that come from
+            OpenAI's add ``-quickgelu`` to the model's name, unless it is a safetensors file with ``quick_gelu`` set to
+            ``true`` in its metadata.
 
     Returns:
         The tag, the path, or ``none``.
 
     Raises:
-        InputError: for an unknown model, tag or file, or a file that is not safetensors.
+        InputError: for an unknown model, tag or file, a file in another form, or a model that cannot be linearised.
 
     Example:
         >>> check_model("ViT-B-16", "auto")
         'openai'
     """
-    if name not in open_clip.list_models():
-        raise unknown(
-            "model",
-            name,
-            [*miniature.NAMES, "ViT-B-32", "ViT-B-16", "ViT-L-14"],
-            "Any other name that open_clip.list_models() gives works too.",
-        )
+    name = architectures.find_model(name)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained == "auto":
         pretrained = miniature.TAG if name in miniature.NAMES else "openai"
-    if pretrained == "none" or pretrained in tags:
-        return pretrained
-    path = Path(pretrained)
-    if path.suffix in {".pt", ".pth", ".bin", ".pkl"}:
-        raise InputError(
-            f"pretrained '{pretrained}' looks like a pickle, which can run code when it is read. "
-            "Convert it to .safetensors with safetensors.torch.save_file, where you trust it."
-        )
-    if path.suffix == ".safetensors":
-        if not path.is_file():
-            raise InputError(f"pretrained '{pretrained}': there is no such file")
-        return pretrained
-    raise unknown("pretrained", pretrained, ["auto", "none", *tags], "Or the path of a .safetensors file.")
+        if pretrained not in tags:
+            raise InputError(
+                f"pretrained 'auto' means OpenAI's weights, and there are none for {name}: give -p pretrained FILE, "
+                f"or one of {', '.join(['none', *tags])}"
+            )
+    if pretrained != "none" and pretrained not in tags:
+        if not Path(pretrained).suffix:
+            raise unknown("pretrained", pretrained, ["auto", "none", *tags], f"Or a file: {', '.join(weights.SUFFIXES)}.")
+        weights.check_file(Path(pretrained))
+    architectures.check_tower(name)
+    return pretrained
 
 
 def load_clip(name: str = "ViT-Mini-8", pretrained: str = "auto", device: str | torch.device = "cpu") -> Clip:
@@ -118,39 +135,54 @@ def load_clip(name: str = "ViT-Mini-8", pretrained: str = "auto", device: str | 
         >>> clip.f(clip.theta_0, torch.zeros(2, 3, 32, 32)).shape
         torch.Size([2, 128])
     """
-    pretrained = check_model(name, pretrained)
-    from_file = pretrained.endswith(".safetensors")
-    tag = None if from_file or pretrained == "none" else pretrained
-    quick_gelu = bool(tag) and open_clip.pretrained.get_pretrained_cfg(name, tag).get("quick_gelu", False)
-    if name in miniature.NAMES and tag:
-        miniature.verify(name)
+    pretrained, name = check_model(name, pretrained), architectures.find_model(name)
+    tag, state, quick_gelu = _open_weights(name, pretrained)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:
             model, train_transform, eval_transform = open_clip.create_model_and_transforms(
-                name, pretrained=tag, force_quick_gelu=quick_gelu, device=device, **_small(name)
+                name,
+                pretrained=tag,
+                force_quick_gelu=quick_gelu,
+                pretrained_text=False,  # weights of half a model, from the hub, are of no use here
+                **architectures.preprocessing(name),
             )
-        except (RuntimeError, OSError) as error:
+            tokenizer = open_clip.get_tokenizer(name)
+        except (RuntimeError, OSError, SafetensorError, UnpicklingError) as error:
             raise InputError(
-                f"the weights '{tag}' of {name} could not be loaded ({_first_line(error)}). They are neither in the cache "
-                "nor to be had from the network: connect once, or give -p pretrained FILE.safetensors, or "
-                "-p pretrained none for random weights, or -p model ViT-Mini-8, which needs no network."
+                f"the weights '{pretrained}' of {name}, or its tokenizer, could not be loaded ({weights.first_line(error)}). "
+                "They are neither whole in the cache nor to be had from the network: connect once, or give -p pretrained "
+                "FILE.safetensors, or -p pretrained none for random weights, or -p model ViT-Mini-8, which needs no network."
             ) from error
-    if from_file:
-        model.load_state_dict(read_weights(Path(pretrained), model))
-    model.eval().requires_grad_(False)
-    f, theta_0 = functional(model.visual)
-    return Clip(
-        name,
-        pretrained,
-        f,
-        theta_0,
-        model,
-        open_clip.get_tokenizer(name),
-        train_transform,
-        eval_transform,
-        torch.device(device),
-    )
+    _check_tokens(name, model, tokenizer)
+    if state is not None:
+        weights.check_fit(state, model, Path(pretrained))
+        model.load_state_dict(state)
+    model.to(device).eval().requires_grad_(False)
+    f, theta_0 = functional(architectures.image_tower(model))
+    return Clip(name, pretrained, f, theta_0, model, tokenizer, train_transform, eval_transform, torch.device(device))
+
+
+def _open_weights(name: str, pretrained: str) -> tuple[str | None, dict[str, Tensor] | None, bool]:
+    """The tag, or the state dict of a file, or neither, and whether to put QuickGELU where the model's config has none."""
+    if pretrained == "none":
+        return None, None, False
+    if pretrained in open_clip.list_pretrained_tags_by_model(name):
+        if name in miniature.NAMES:
+            miniature.verify(name)
+        return pretrained, None, open_clip.pretrained.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
+    path, named = Path(pretrained), open_clip.get_model_config(name).get("quick_gelu", False)
+    return None, weights.read_weights(path), weights.says_quick_gelu(path, named)
+
+
+def _check_tokens(name: str, model: nn.Module, tokenizer: Callable) -> None:
+    # CLIP's tokenizer ends every text with the last token it has: an empty text tells whether the model knows them all
+    known, last = getattr(model, "text", model).vocab_size, int(tokenizer([""]).max())
+    if last >= known:
+        raise InputError(
+            f"model {name}: its text tower knows {known} tokens, its tokenizer gives up to {last + 1}. In text_cfg of its "
+            "config, set vocab_size, or tokenizer_kwargs with the bpe_path of its own merges."
+        )
 
 
 def untrained(clip: Clip, seed: int) -> Clip:
@@ -165,8 +197,10 @@ def untrained(clip: Clip, seed: int) -> Clip:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        fresh = open_clip.create_model(clip.name, force_quick_gelu=_uses_quick_gelu(clip.model))
-    model = copy.deepcopy(clip.model)
+        quick_gelu = _uses_quick_gelu(clip.model)
+        fresh = open_clip.create_model(clip.name, force_quick_gelu=quick_gelu, pretrained_text=False)
+    text = {id(p): p for name, p in clip.model.named_parameters() if not name.startswith("visual.")}
+    model = copy.deepcopy(clip.model, text)  # a copy but for the text tower, which is never trained and serves both
     model.visual.load_state_dict(fresh.visual.state_dict())
     f, theta_0 = functional(model.visual)
     return replace(clip, model=model, f=f, theta_0=theta_0, pretrained=f"random image tower, seed {seed}")
@@ -176,47 +210,13 @@ def _uses_quick_gelu(model: nn.Module) -> bool:
     return any(isinstance(module, QuickGELU) for module in model.modules())
 
 
-def _small(name: str) -> dict:
-    return {"image_mean": miniature.MEAN, "image_std": miniature.STD} if name in miniature.NAMES else {}
-
-
-def read_weights(path: Path, model: nn.Module) -> dict[str, Tensor]:
-    """The state dict in a safetensors file, checked against the model's names and shapes.
-
-    Raises:
-        InputError: if the file is truncated or foreign, or belongs to another architecture.
-    """
-    try:
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"'{path}' is not a readable safetensors file ({_first_line(error)}): fetch or save it anew"
-        ) from error
-    wanted = model.state_dict()
-    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    shapes = [
-        f"{k} {tuple(state[k].shape)} for {tuple(wanted[k].shape)}"
-        for k in wanted.keys() & state.keys()
-        if state[k].shape != wanted[k].shape
-    ]
-    if missing or extra or shapes:
-        raise InputError(
-            f"'{path}' holds weights of another architecture: missing {missing[:3]}, not known "
-            f"{extra[:3]}, other shapes {sorted(shapes)[:3]}. Name the model that they belong to with -p model."
-        )
-    return state
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:200]
-
-
 @torch.no_grad()
 def zero_shot_head(clip: Clip, classes: list[str], templates: list[str]) -> Float[Tensor, "classes dim"]:
     """The frozen classification layer: a text embedding per class, times the logit scale.
 
     Each class is put into every prompt template; the embeddings are normalised, averaged and normalised again
-    (tangent-space paper, Appendix A, after Radford et al.).
+    (tangent-space paper, Appendix A, after Radford et al.). The bias that SigLIP models add to their logits is left out:
+    it is the same for all classes, so neither the softmax over them nor any accuracy depends on it.
 
     Example:
         >>> head = zero_shot_head(load_clip("ViT-Mini-8"), ["zero", "one"], ["a photo of the number {}."])
@@ -224,7 +224,7 @@ def zero_shot_head(clip: Clip, classes: list[str], templates: list[str]) -> Floa
         torch.Size([2, 128])
     """
     rows = []
-    for name in classes:
+    for name in tqdm(classes, desc="zero-shot head", unit="class", delay=2, leave=False, ncols=100):
         tokens = clip.tokenizer([template.format(name) for template in templates]).to(clip.device)
         embedding = clip.model.encode_text(tokens, normalize=True).mean(dim=0)
         rows.append(embedding / embedding.norm())

@@ -44,10 +44,14 @@ def select(theta_0: Params, selection: str) -> tuple[str, ...]:
     """
     if selection not in SELECTIONS:
         raise unknown("selection", selection, SELECTIONS)
-    chosen = tuple(name for name in theta_0 if any(re.search(rule, name) for rule in SELECTIONS[selection]))
-    if not chosen:
+    rules = SELECTIONS[selection]
+    chosen = tuple(name for name in theta_0 if any(re.search(rule, name) for rule in rules))
+    idle = [rule for rule in rules if not any(re.search(rule, name) for name in theta_0)]
+    if idle:
+        share = "only a part" if chosen else "nothing"
         raise InputError(
-            f"the selection '{selection}' trains nothing in this model: none of its {len(theta_0)} parameters matches, such "
-            f"as '{next(iter(theta_0), '')}'. Take a vision transformer, such as ViT-B-16, or the selection 'all'."
+            f"the selection '{selection}' trains {share} in this model: none of its {len(theta_0)} parameters, such as "
+            f"'{next(iter(theta_0), '')}', matches {idle[0]}. Take a vision transformer, such as ViT-B-16, or the "
+            "selection 'all'."
         )
     return chosen
