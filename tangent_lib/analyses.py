@@ -7,7 +7,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from tangent_lib.data import batches, random_points
+from tangent_lib.batches import batches
+from tangent_lib.data import random_points
 from tangent_lib.disentanglement import alpha_grid, xi_at
 from tangent_lib.errors import InputError
 from tangent_lib.materials import Materials
@@ -129,10 +130,16 @@ class Analyses(Materials):
         return ntk(lambda params, images: classify(f(params, images), row)[:, 0], theta_0, x[:trained], x, min(rows, trained))
 
     def _config(self, mode_name: str, seed: int, *names: str) -> dict:
-        return {
+        mode = mode_named(mode_name)
+        config = {
             **self.identity(*names),
             "order": list(names),
             "mode": mode_name,
             "seed": seed,
             "protocol": self.parameters.protocol.model_dump(),
         }
+        if self.parameters.by_epochs:
+            config["epochs"] = {name: self.protocol(name).steps for name in names if name != self.parameters.control}
+        if self.imported and not mode.linear_training and mode.selection == "all":
+            config["checkpoints"] = self.imported.digest
+        return config

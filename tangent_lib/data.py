@@ -1,21 +1,22 @@
-"""Tasks as datasets: the miniature's arrays and image folders behind one interface."""
+"""Tasks as datasets: the miniature's arrays and prepared images behind one interface."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 from numpy import ndarray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset, random_split
-from torchvision.datasets import ImageFolder
+from torch.utils.data import Dataset, Subset
 
+from tangent_lib.datasets.packed import PackedSplit, open_split
+from tangent_lib.datasets.prepare import ensure_prepared, prepared_folder
 from tangent_lib.errors import InputError
 from tangent_lib.manifests import Manifest, load_manifest
 from tangent_lib.miniature import tasks as miniature_tasks
@@ -23,7 +24,6 @@ from tangent_lib.models import Clip
 from tangent_lib.store import Store
 
 SPLITS = ("train", "val", "test")
-Batch = tuple[Float[Tensor, "batch 3 height width"], Int[Tensor, " batch"]]
 
 
 class ImageArray(Dataset):
@@ -40,11 +40,31 @@ class ImageArray(Dataset):
         x, y = self.__getitems__([index])
         return x[0], y[0]
 
-    def __getitems__(self, indices: list[int]) -> Batch:
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         x = (self.images[indices].float() / 255 - self.mean) / self.std
         if x.shape[-1] != self.size:
             x = torch.nn.functional.interpolate(x, size=(self.size, self.size), mode="bicubic", antialias=True)
         return x, self.labels[indices]
+
+
+class PackedImages(Dataset):
+    """Decoded images on disk, preprocessed as they are asked for.
+
+    A key is an index, or an index and the seed of the random numbers that augment this image this time.
+    """
+
+    def __init__(self, split: PackedSplit, transform: Callable):
+        self.split, self.transform = split, transform
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, Tensor]:
+        index, seed = key if isinstance(key, tuple) else (key, 0)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            x = self.transform(self.split.image(index))
+        return x, self.split.labels[index]
 
 
 def random_points(data: Dataset, count: int, seed: int = 0) -> Dataset:
@@ -84,7 +104,13 @@ class Task:
         return self.manifest.name
 
     def split(self, name: str) -> Dataset:
-        """The dataset of ``train``, ``val`` or ``test``."""
+        """The dataset of ``train``, ``val`` or ``test``.
+
+        Raises:
+            InputError: for the training images of a control task, which are not prepared.
+        """
+        if name not in self.splits:
+            raise InputError(f"{self.name} has no split '{name}', only {', '.join(self.splits)}: it serves as control")
         return self.splits[name]
 
 
@@ -95,7 +121,7 @@ def load_task(name: str, clip: Clip, store: Store | None = None, data_root: str 
         name: a manifest's name.
         clip: the model; its preprocessing is applied.
         store: where drawn images are kept between runs; without one they are drawn anew.
-        data_root: where folder datasets lie, ``<data_root>/<folder>/{train,test}/<class>/<image>``.
+        data_root: where datasets lie, prepared or as they came (``python -m tangent_lib.datasets``).
 
     Raises:
         InputError: for an unknown task or data that are not at ``data_root``.
@@ -106,18 +132,16 @@ def load_task(name: str, clip: Clip, store: Store | None = None, data_root: str 
         >>> len(task.split("test")), task.classes[:3]
         (1000, ['0', '1', '2'])
     """
-    manifest = load_manifest(name)
-    if manifest.kind == "folder":
-        return _folder_task(manifest, clip, Path(data_root))
+    manifest = load_manifest(name, data_root)
+    if manifest.kind == "images":
+        return _packed_task(manifest, clip, Path(data_root))
     config = {"task": name, "seed": miniature_tasks.SEED, "version": miniature_tasks.VERSION}
     if store is None:
         tensors = _build(name)
     else:
         tensors = store.fetch("images", config, lambda: (_build(name), {})).tensors
-    size = clip.model.visual.image_size
-    size = size[0] if isinstance(size, tuple) else size
-    mean, std = clip.model.visual.image_mean, clip.model.visual.image_std
-    splits = {s: ImageArray(tensors[f"{s}_images"], tensors[f"{s}_labels"], mean, std, size) for s in SPLITS}
+    look = (clip.image_mean, clip.image_std, clip.image_size)
+    splits = {s: ImageArray(tensors[f"{s}_images"], tensors[f"{s}_labels"], *look) for s in SPLITS}
     return Task(manifest, list(manifest.classes), splits, _digest(config, manifest.classes, manifest.templates))
 
 
@@ -135,88 +159,12 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def check_data(names: str | Sequence[str], data_root: str | Path) -> None:
-    """Check that the images of one or several tasks can be had: drawn, or in folders at ``data_root``.
-
-    Raises:
-        InputError: naming the tasks whose images are missing, where they should be, and the ways out.
-    """
-    manifests = [load_manifest(name) for name in ([names] if isinstance(names, str) else names)]
-    missing = [each for each in manifests if each.kind == "folder" and not _has_images(Path(data_root) / each.folder)]
-    if missing:
-        first, rest = missing[0], ", ".join(each.name for each in missing[1:])
-        raise InputError(
-            f"no data for {first.name}{f' (nor for {rest})' if rest else ''}: expected image folders "
-            f"{Path(data_root) / first.folder}/{{train,test}}/<class>/<image>. Source: {first.source}. "
-            "Put them there, or name another place with -p data_root, or take miniature tasks, such as -p tasks Signs."
-        )
-
-
-def _has_images(folder: Path) -> bool:
-    return all((folder / split).is_dir() and any((folder / split).iterdir()) for split in ("train", "test"))
-
-
-def _folder_task(manifest: Manifest, clip: Clip, data_root: Path) -> Task:
-    check_data(manifest.name, data_root)
-    folder = data_root / manifest.folder
-    try:
-        train = ImageFolder(folder / "train", clip.train_transform)
-        plain = ImageFolder(folder / "train", clip.eval_transform)
-        test = ImageFolder(folder / "test", clip.eval_transform)
-    except FileNotFoundError as error:
-        raise InputError(f"{manifest.name}: {error}") from error
-    if train.classes != test.classes:
-        raise InputError(
-            f"{manifest.name}: train and test have different class folders: "
-            f"{sorted(set(train.classes) ^ set(test.classes))[:5]}"
-        )
-    held_out = min(5000, len(train) // 10)
-    if not held_out:
-        raise InputError(f"{manifest.name}: {len(train)} training images, at least 10 are needed for a validation split")
-    kept, val = random_split(range(len(train)), [len(train) - held_out, held_out], torch.Generator().manual_seed(0))
-    splits = {"train": Subset(train, kept.indices), "val": Subset(plain, val.indices), "test": test}
-    listing = [
-        f"{Path(path).relative_to(folder)} {Path(path).stat().st_size}" for path, _ in train.samples + test.samples
-    ]
-    classes = _class_names(manifest, train.classes)
-    return Task(manifest, classes, splits, _digest(listing, classes, manifest.templates))
-
-
-def _class_names(manifest: Manifest, folders: list[str]) -> list[str]:
-    if manifest.classes is None:
-        return [folder.replace("_", " ") for folder in folders]
-    if len(manifest.classes) != len(folders):
-        raise InputError(
-            f"{manifest.name}: {len(folders)} class folders, but the manifest names {len(manifest.classes)}"
-        )
-    if isinstance(manifest.classes, list):
-        return manifest.classes
-    strange = sorted(set(folders) - set(manifest.classes))
-    if strange:
-        raise InputError(f"{manifest.name}: class folders that the manifest does not name: {strange[:5]}")
-    return [manifest.classes[folder] for folder in folders]
-
-
-def batches(
-    dataset: Dataset, batch_size: int, device: torch.device, generator: torch.Generator | None = None
-) -> Iterator[Batch]:
-    """One pass over a dataset on the device; shuffled, last incomplete batch dropped, where a generator is given."""
-    in_memory = isinstance(dataset, ImageArray)
-    loader = DataLoader(
-        dataset,
-        batch_size=min(batch_size, len(dataset)),
-        shuffle=generator is not None,
-        drop_last=generator is not None,
-        generator=generator,
-        collate_fn=_as_is if in_memory else None,
-        num_workers=0 if in_memory or device.type == "cpu" else 8,
-    )
-    for x, y in loader:
-        yield x.to(device), y.to(device)
-
-
-def _as_is(batch: Batch) -> Batch:
-    return batch
+def _packed_task(manifest: Manifest, clip: Clip, data_root: Path) -> Task:
+    card = ensure_prepared(manifest.name, data_root)
+    folder = prepared_folder(data_root, manifest.name)
+    transforms = {"train": clip.train_transform, "val": clip.eval_transform, "test": clip.eval_transform}
+    splits = {split: PackedImages(open_split(folder, split), transforms[split]) for split in card.content}
+    return Task(manifest, card.classes, splits, _digest(card.content, card.classes, manifest.templates))
 
 
 def sample(task: Task, split: str, count: int) -> tuple[UInt8[ndarray, "count 3 height width"], list[str]]:

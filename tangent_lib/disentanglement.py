@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tangent_lib.data import batches
+from tangent_lib.batches import batches
 from tangent_lib.errors import InputError, unknown
 from tangent_lib.evaluate import EVAL_BATCH, features_at
 from tangent_lib.linearize import Function

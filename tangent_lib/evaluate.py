@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tangent_lib.data import batches
+from tangent_lib.batches import batches
 from tangent_lib.linearize import Function, value_and_tangent
 from tangent_lib.models import classify
 from tangent_lib.task_vectors import Params, apply

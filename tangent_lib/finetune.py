@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
+from accelerate import Accelerator
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from tangent_lib.data import batches
+from tangent_lib.batches import Batch, training_batches
 from tangent_lib.errors import InputError
 from tangent_lib.linearize import Function, linearize
+from tangent_lib.memory import enough_memory
 from tangent_lib.models import classify
+from tangent_lib.processes import accelerator
+from tangent_lib.snapshots import Snapshots
 from tangent_lib.task_vectors import Params
 
 Precision = Literal["fp32", "bf16"]
@@ -53,6 +58,24 @@ class Protocol(BaseModel):
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (self.steps - warmup)))
 
 
+class _Trained(nn.Module):
+    """The weights that are trained as parameters of a module; what is frozen stays outside of it."""
+
+    def __init__(self, model: Function, theta: Params, trained: Sequence[str]):
+        super().__init__()
+        self.model, self.names = model, [name for name in theta if name in set(trained)]
+        self.frozen = {name: value for name, value in theta.items() if name not in set(trained)}
+        self.order = list(theta)
+        self.weights = nn.ParameterList([nn.Parameter(theta[name].clone()) for name in self.names])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(self.theta(), x)
+
+    def theta(self) -> Params:
+        values = self.frozen | dict(zip(self.names, self.weights))
+        return {name: values[name] for name in self.order}
+
+
 def finetune(
     f: Function,
     theta_0: Params,
@@ -63,8 +86,13 @@ def finetune(
     seed: int,
     progress: str = "",
     trained: Sequence[str] | None = None,
+    micro_batch: int | None = None,
+    snapshots: Snapshots | None = None,
 ) -> Params:
     """Fine-tune the image tower f, or its linearisation f_lin, with the head frozen.
+
+    Where ``accelerate launch`` started several processes, each computes its share of every batch; the loss is the mean
+    over the whole batch, however it is divided.
 
     Args:
         f: the image tower, ``f(params, x)``.
@@ -73,43 +101,54 @@ def finetune(
         data: the training split.
         protocol: steps, batch size, learning rate and so on.
         linearized: train f_lin (Section 5) instead of f.
-        seed: of the order of the images and of dropout.
+        seed: of the order of the images, of augmentation and of dropout.
         progress: what the progress bar says; empty for none.
         trained: the names of the parameters to train (``selection.select``); all by default. The others stay as they are.
+        micro_batch: images at a time in a process; gradients are summed until the batch is complete.
+        snapshots: where the state is kept now and then, and where an interrupted training goes on.
 
     Returns:
         theta_star, the fine-tuned weights.
 
     Raises:
-        InputError: if nothing is trained, or a name is not one of the model's parameters.
+        InputError: if nothing is trained, a name is not one of the model's parameters, or the GPU's memory is too small.
         FloatingPointError: if the loss is no longer finite.
     """
     model = linearize(f, theta_0) if linearized else f
     trained = set(theta_0) if trained is None else set(trained)
     if not trained or not trained <= theta_0.keys():
         raise InputError(f"nothing to train, or not of this model: {sorted(trained - theta_0.keys())[:3]}")
-    theta = {name: value.clone().requires_grad_(name in trained) for name, value in theta_0.items()}
-    weights = [value for value in theta.values() if value.requires_grad]
+    device, processes = head.device, accelerator(head.device)
+    if min(protocol.batch_size, len(data)) < processes.num_processes:
+        raise InputError(
+            f"{processes.num_processes} processes for {min(protocol.batch_size, len(data))} images a step: start fewer"
+        )
+    own = _Trained(model, theta_0, sorted(trained))
+    module = processes.prepare_model(own, device_placement=False)
+    weights = list(own.weights)
     optimizer = torch.optim.AdamW(weights, lr=protocol.learning_rate, weight_decay=protocol.weight_decay)
-    order = torch.Generator().manual_seed(seed)
-    device = head.device
-    images = _endless(data, protocol.batch_size, device, order)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=protocol.precision == "bf16")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        for step in tqdm(range(protocol.steps), desc=progress, disable=not progress, mininterval=5, ncols=100):
+        start = snapshots.restore(optimizer) if snapshots else 0
+        place = (processes.process_index, processes.num_processes)
+        images = training_batches(data, protocol.batch_size, device, seed, start, place, micro_batch)
+        shown = progress and processes.is_main_process
+        steps = range(start, protocol.steps)
+        for step in tqdm(
+            steps, desc=progress, disable=not shown, mininterval=5, ncols=100, initial=start, total=protocol.steps
+        ):
             for group in optimizer.param_groups:
                 group["lr"] = protocol.learning_rate_at(step)
-            x, y = next(images)
-            with autocast:
-                features = model(theta, x)
-            loss = torch.nn.functional.cross_entropy(classify(features, head), y)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            with enough_memory("fine-tuning", micro_batch or protocol.batch_size):
+                loss = _gradients(module, head, next(images), min(protocol.batch_size, len(data)), protocol, processes)
             torch.nn.utils.clip_grad_norm_(weights, protocol.clip_norm)
             optimizer.step()
             if step % 50 == 0 or step == protocol.steps - 1:
                 _check_finite(loss, step, protocol)
+            if snapshots and processes.is_main_process and step + 1 < protocol.steps:
+                snapshots.keep(step + 1, optimizer)
+    theta = own.theta()
     if not all(value.isfinite().all() for value in theta.values()):
         raise FloatingPointError(
             f"the fine-tuned weights are not finite: lower the learning rate of {protocol.learning_rate} (-p learning_rate)"
@@ -117,9 +156,21 @@ def finetune(
     return {name: value.detach() for name, value in theta.items()}
 
 
-def _endless(data: Dataset, batch_size: int, device: torch.device, order: torch.Generator):
-    while True:
-        yield from batches(data, batch_size, device, order)
+def _gradients(
+    module: nn.Module, head: Tensor, parts: list[Batch], images: int, protocol: Protocol, processes: Accelerator
+) -> Tensor:
+    """Leave the gradient of the batch's mean loss in the weights; return the part of the loss that this process saw."""
+    total = torch.zeros((), device=head.device)
+    for i, (x, y) in enumerate(parts):
+        last = i == len(parts) - 1
+        with nullcontext() if last else processes.no_sync(module):
+            with torch.autocast(head.device.type, torch.bfloat16, enabled=protocol.precision == "bf16"):
+                features = module(x)
+            share = len(y) * processes.num_processes / images
+            loss = torch.nn.functional.cross_entropy(classify(features, head), y) * share
+            loss.backward()
+        total = total + loss.detach()
+    return total
 
 
 def _check_finite(loss: Tensor, step: int, protocol: Protocol) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from tangent_lib.checkpoints.imported import open_imported
 from tangent_lib.data import Task, load_task
 from tangent_lib.editing import ALPHAS, check_alphas
 from tangent_lib.errors import InputError, unknown
-from tangent_lib.finetune import finetune
+from tangent_lib.finetune import Protocol, finetune
 from tangent_lib.models import Clip, load_clip, untrained, zero_shot_head
 from tangent_lib.modes import Mode
 from tangent_lib.parameters import Parameters
+from tangent_lib.processes import fetch_together
 from tangent_lib.selection import select
+from tangent_lib.snapshots import Snapshots
 from tangent_lib.store import Store
 from tangent_lib.task_vectors import Params, subtract
 
@@ -24,6 +27,8 @@ class Materials:
         self.store = Store(parameters.store)
         self.clip = clip or load_clip(parameters.model, parameters.pretrained, parameters.device)
         self._model_digest = self.clip.digest
+        folder = parameters.checkpoints if clip is None else None  # a random initialisation has none
+        self.imported = open_imported(folder, self.clip, parameters.tasks) if folder else None
         self._tasks: dict[str, Task] = {}
         self._heads: dict[str, Tensor] = {}
 
@@ -69,25 +74,57 @@ class Materials:
         }
 
     def finetuned(self, name: str, linear: bool, seed: int, selection: str = "all") -> Params:
-        """theta_star of a task: f fine-tuned, or with ``linear`` f_lin (Section 5); all weights or a selection of them."""
-        parameters = self.parameters
-        protocol = parameters.protocol
-        config = {**self.identity(name), "linear": linear, "seed": seed, "protocol": protocol.model_dump()}
-        if selection != "all":
-            config["selection"] = selection
+        """theta_star of a task: f fine-tuned, or with ``linear`` f_lin (Section 5); all weights or a selection of them.
+
+        Imported checkpoints take the place of non-linear fine-tuning of all weights.
+        """
+        if self.imported and not linear and selection == "all":
+            return self.imported.tensors(name)
+        config = self.finetuned_config(name, linear, seed, selection)
         trained = select(self.clip.theta_0, selection)
-        place = f" ({parameters.tasks.index(name) + 1} of {len(parameters.tasks)})" if name in parameters.tasks else ""
-        kind = ("linear" if linear else "non-linear") + (f" ({selection})" if selection != "all" else "")
-        label = f"{kind} fine-tuning, {name}{place}, seed {seed}"
+        snapshots = Snapshots(self.store.beside("finetuned", config, ".state"))
 
         def compute() -> tuple[Params, dict]:
-            data = self.task(name).split("train")
-            f, theta_0, head = self.clip.f, self.clip.theta_0, self.head(name)
-            theta = finetune(f, theta_0, head, data, protocol, linear, seed, label, trained)
+            theta = finetune(
+                self.clip.f,
+                self.clip.theta_0,
+                self.head(name),
+                self.task(name).split("train"),
+                self.protocol(name),
+                linear,
+                seed,
+                self._label(name, linear, seed, selection),
+                trained,
+                self.parameters.micro_batch,
+                snapshots,
+            )
             return {key: theta[key] for key in trained}, {}
 
-        tensors = self.store.fetch("finetuned", config, compute).tensors
+        tensors = fetch_together(self.store, "finetuned", config, compute, self.clip.device).tensors
+        snapshots.discard()
         return self.clip.theta_0 | {key: value.to(self.clip.device) for key, value in tensors.items()}
+
+    def finetuned_config(self, name: str, linear: bool, seed: int, selection: str = "all") -> dict:
+        """What determines the fine-tuned weights: by this the store knows them."""
+        config = {**self.identity(name), "linear": linear, "seed": seed, "protocol": self.protocol(name).model_dump()}
+        return config if selection == "all" else {**config, "selection": selection}
+
+    def protocol(self, name: str) -> Protocol:
+        """The protocol of a task: one for all, or with the number of epochs of the released code."""
+        parameters = self.parameters
+        if not parameters.by_epochs:
+            return parameters.protocol
+        epochs, images = self.task(name).manifest.epochs, len(self.task(name).split("train"))
+        if epochs is None:
+            raise InputError(f"steps 'epochs': the manifest of {name} names no epochs; add them, or give a number of steps")
+        batches = max(1, images // parameters.protocol.batch_size)
+        return parameters.protocol.model_copy(update={"steps": epochs * batches})
+
+    def _label(self, name: str, linear: bool, seed: int, selection: str) -> str:
+        tasks = self.parameters.tasks
+        place = f" ({tasks.index(name) + 1} of {len(tasks)})" if name in tasks else ""
+        kind = ("linear" if linear else "non-linear") + (f" ({selection})" if selection != "all" else "")
+        return f"{kind} fine-tuning, {name}{place}, seed {seed}"
 
     def task_vector(self, name: str, linear: bool, seed: int, selection: str = "all") -> Params:
         """tau = theta_star - theta_0 (Section 2)."""

@@ -15,11 +15,14 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from tangent_lib import miniature
-from tangent_lib.data import check_data
+from tangent_lib.architectures import find_model
+from tangent_lib.datasets.prepare import check_prepared
 from tangent_lib.errors import InputError, unknown
 from tangent_lib.finetune import Precision, Protocol
-from tangent_lib.manifests import ROOT, task_names
+from tangent_lib.manifests import ROOT, load_manifest, task_names
 from tangent_lib.models import check_model
+from tangent_lib.processes import own_device
+from tangent_lib.weights import SUFFIXES
 
 PAPER_TASKS = ("Cars", "DTD", "EuroSAT", "GTSRB", "MNIST", "RESISC45", "SUN397", "SVHN")
 MINIATURE_TASKS = ("Vehicles", "Textures", "LandCover", "Signs", "Digits", "Aerial", "Scenes", "ClutteredDigits")
@@ -45,6 +48,9 @@ class Parameters(BaseModel):
     points: int
     exact_points: bool
     protocol: Protocol
+    by_epochs: bool = False
+    micro_batch: int | None = None
+    checkpoints: Path | None = None
     device: str
     store: Path
     data_root: Path
@@ -63,6 +69,8 @@ NAMES = (
     "learning_rate",
     "device",
     "precision",
+    "micro_batch",
+    "checkpoints",
     "store",
     "data_root",
 )
@@ -109,6 +117,8 @@ def check_parameters(
     learning_rate: object = "auto",
     device: str = "auto",
     precision: str = "fp32",
+    micro_batch: object = "auto",
+    checkpoints: str = "none",
     store: str = "auto",
     data_root: str = "auto",
 ) -> Parameters:
@@ -122,15 +132,18 @@ def check_parameters(
         >>> parameters.tasks, parameters.protocol.steps, parameters.protocol.batch_size
         (('Signs', 'Digits'), 10, 32)
     """
-    pretrained = check_model(model, str(pretrained))
+    model = find_model(_from_root(model))
+    pretrained = check_model(model, _from_root(pretrained))
     small = model in miniature.NAMES
     names = words(tasks) if tasks != "auto" else (MINIATURE_TASKS if small else PAPER_TASKS)
     control = control if control != "auto" else ("Objects" if small else "ImageNet")
-    _check_tasks(names, control)
+    root = _path(data_root, "data")
+    _check_tasks(names, control, root)
     if precision not in get_args(Precision):
         raise unknown("precision", precision, get_args(Precision))
+    by_epochs = steps == "epochs"
     given = {
-        "steps": _number("steps", steps, int, 1),
+        "steps": _number("steps", "auto" if by_epochs else steps, int, 1),
         "batch_size": _number("batch_size", batch_size, int, 1),
         "learning_rate": _number("learning_rate", learning_rate, float, 0),
     }
@@ -145,15 +158,18 @@ def check_parameters(
         tasks=names,
         control=control,
         protocol=protocol,
-        device=_device(device),
+        by_epochs=by_epochs,
+        micro_batch=_number("micro_batch", micro_batch, int, 1),
+        checkpoints=_checkpoints(checkpoints, numbers),
+        device=own_device(_device(device)),
         seeds=numbers,
         pairs=_pairs(pairs, names, MINIATURE_PAIRS if small else PAPER_PAIRS),
         points=_number("points", points, int, 1) or (MINIATURE_POINTS if small else PAPER_POINTS),
         exact_points=points != "auto",
         store=_path(store, os.environ.get("TANGENT_STORE", "runs/store")),
-        data_root=_path(data_root, "data"),
+        data_root=root,
     )
-    check_data((*names, control), parameters.data_root)
+    check_prepared([load_manifest(name, root) for name in (*names, control)], root)
     return parameters
 
 
@@ -170,14 +186,15 @@ def words(value: object) -> tuple[str, ...]:
     return tuple(word.strip(" '\"") for word in text.split(",") if word.strip(" '\""))
 
 
-def _check_tasks(names: tuple[str, ...], control: str) -> None:
+def _check_tasks(names: tuple[str, ...], control: str, data_root: Path) -> None:
+    known = task_names(data_root=data_root)
     if not names:
-        raise InputError(f"no tasks given: name at least one of {', '.join(task_names())}")
+        raise InputError(f"no tasks given: name at least one of {', '.join(known)}")
     for name in names:
-        if name not in task_names():
-            raise unknown("task", name, task_names())
-    if control not in task_names():
-        raise unknown("control", control, task_names(control=True))
+        if name not in known:
+            raise unknown("task", name, known)
+    if control not in known:
+        raise unknown("control", control, task_names(control=True, data_root=data_root))
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or control in names:
         raise InputError(f"tasks must differ from each other and from the control {control}: got {', '.join(names)}")
@@ -218,6 +235,20 @@ def _number(name: str, value: object, kind: type, low: float | int) -> float | i
     return number
 
 
+def _checkpoints(value: str, seeds: tuple[int, ...]) -> Path | None:
+    if value == "none":
+        return None
+    folder = ROOT / str(value)
+    if not (folder / "record.json").is_file():
+        raise InputError(
+            f"checkpoints '{value}': no record.json in {folder}. Give none, or a folder that "
+            "python -m tangent_lib.checkpoints import wrote, such as runs/checkpoints/tall_masks/ViT-B-32"
+        )
+    if len(seeds) > 1:
+        raise InputError(f"checkpoints '{value}' come from one run, but there are {len(seeds)} seeds: give one with -p seeds")
+    return folder
+
+
 def _device(device: str) -> str:
     if device not in DEVICES:
         raise unknown("device", device, DEVICES)
@@ -230,6 +261,11 @@ def _device(device: str) -> str:
             f"{', '.join(name for name in there if there[name])}, or auto"
         )
     return device
+
+
+def _from_root(value: object) -> str:
+    """A model, or its weights; where that is a file, a relative path starts at the repository as all do."""
+    return str(ROOT / str(value)) if Path(str(value)).suffix.lower() in {".json", *SUFFIXES} else str(value)
 
 
 def _path(value: str, automatic: str) -> Path:

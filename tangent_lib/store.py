@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 import time
+import uuid
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -113,6 +114,12 @@ class Store:
             return None
         return Entry(tensors, record["values"], record)
 
+    def beside(self, kind: str, config: dict, suffix: str) -> Path:
+        """A path next to an entry, for what its computation keeps while it lasts."""
+        base = self._base(kind, config)
+        base.parent.mkdir(parents=True, exist_ok=True)
+        return base.with_suffix(suffix)
+
     def _base(self, kind: str, config: dict) -> Path:
         return self.root / kind / _digest({"version": VERSION, "kind": kind, "config": config})[:20]
 
@@ -120,7 +127,7 @@ class Store:
         base = self._base(kind, config)
         data = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}) if tensors else b""
         if data:
-            _replace(base.with_suffix(".safetensors"), data)
+            write_whole(base.with_suffix(".safetensors"), data)
         record = {
             "kind": kind,
             "config": config,
@@ -131,7 +138,7 @@ class Store:
         }
         record = json.loads(json.dumps(record))
         record["digest"] = _digest(record)
-        _replace(base.with_suffix(".json"), json.dumps(record, indent=1).encode())
+        write_whole(base.with_suffix(".json"), json.dumps(record, indent=1).encode())
         return Entry(load(data) if data else {}, json.loads(json.dumps(values)), record)
 
     def _set_aside(self, base: Path, error: Exception) -> None:
@@ -157,15 +164,21 @@ def _digest(value: object) -> str:
     return hashlib.sha256(_canonical(value).encode()).hexdigest()
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing.
+
+    Example:
+        >>> path = Path(tempfile.mkdtemp(), "file")
+        >>> write_whole(path, b"all of it"), path.read_bytes()
+        (None, b'all of it')
+    """
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")  # read by others too, where the umask lets them
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

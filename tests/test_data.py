@@ -1,6 +1,8 @@
-"""Tasks as datasets: image folders made of a few files, the miniature's arrays, and the order of batches."""
+"""Tasks as datasets: prepared images, and the miniature's arrays."""
 
 from __future__ import annotations
+
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -8,135 +10,132 @@ import torch
 from PIL import Image
 
 from tangent_lib import data
-from tangent_lib.data import ImageArray, batches, check_data, load_task
+from tangent_lib.batches import training_batches
+from tangent_lib.data import SPLITS, ImageArray, load_task, random_points
+from tangent_lib.datasets.prepare import prepare
 from tangent_lib.errors import InputError
-from tangent_lib.manifests import load_manifest
+from tangent_lib.manifests import load_manifest, task_names
 
 CPU = torch.device("cpu")
 HALF = (0.5, 0.5, 0.5)
-
-
-def write_images(folder, classes, count, colour=0):
-    for number, name in enumerate(classes):
-        (folder / name).mkdir(parents=True)
-        for i in range(count):
-            Image.fromarray(np.full((9, 7, 3), (colour + 40 * number + i) % 256, np.uint8)).save(
-                folder / name / f"{i}.png"
-            )
+CLASSES = ("banded", "polka-dotted", "very_rough")
+MANIFEST = """
+name: Texture3
+kind: images
+description: d
+source: s
+licence: l
+folders: [texture3]
+templates: ["a photo of a {} texture."]
+"""
 
 
 @pytest.fixture
 def textures(tmp_path):
-    """``DTD`` with three classes of 15 training and 4 test images."""
-    write_images(tmp_path / "dtd" / "train", ["banded", "polka-dotted", "very_rough"], 15)
-    write_images(tmp_path / "dtd" / "test", ["banded", "polka-dotted", "very_rough"], 4, 100)
-    return tmp_path
+    """A dataset of one's own: three classes of 15 training and 4 test images, all different."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 15), ("test", 4)):
+        for name in CLASSES:
+            folder = tmp_path / "texture3" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(rng.integers(256, size=(40, 50 + i, 3), dtype=np.uint8)).save(folder / f"{i:02}.png")
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests" / "Texture3.yaml").write_text(MANIFEST)
+    yield tmp_path
+    load_manifest.cache_clear()
+    task_names.cache_clear()
 
 
-# -- image folders -----------------------------------------------------------------------------------------------------
+# -- prepared images ---------------------------------------------------------------------------------------------------
 def test_a_tenth_of_train_is_held_out_and_disjoint(textures, random_clip):
-    task = load_task("DTD", random_clip, data_root=textures)
-    train, val = (task.split(name).indices for name in ("train", "val"))
-    assert (len(train), len(val), len(task.split("test"))) == (41, 4, 12)
-    assert sorted([*train, *val]) == list(range(45))
+    task = load_task("Texture3", random_clip, data_root=textures)
+    assert [len(task.split(name)) for name in SPLITS] == [41, 4, 12]
+    hashes = [{bytes(each) for each in task.split(name).split.hashes} for name in SPLITS]
+    assert len(hashes[0]) == 41 and len(hashes[1]) == 4 and not hashes[0] & hashes[1]
 
 
-def test_the_held_out_images_are_the_same_each_time_and_not_the_first(textures, random_clip):
-    first = load_task("DTD", random_clip, data_root=textures).split("val").indices
-    torch.manual_seed(99)
-    assert load_task("DTD", random_clip, data_root=textures).split("val").indices == first != list(range(4))
-
-
-@pytest.mark.parametrize("count, held_out", [(60_000, 5000), (50_009, 5000), (49_999, 4999), (100, 10)])
-def test_at_most_5000_images_are_held_out(textures, random_clip, monkeypatch, count, held_out):
-    class Large:
-        classes, samples = ["a", "b"], []
-
-        def __init__(self, *args):
-            pass
-
-        def __len__(self):
-            return count
-
-    monkeypatch.setattr(data, "ImageFolder", Large)
-    task = load_task("DTD", random_clip, data_root=textures)
-    assert len(task.split("val")) == held_out and len(task.split("train")) == count - held_out
+def test_files_as_they_came_are_prepared_at_first_use_and_not_again(textures, random_clip, monkeypatch):
+    first = load_task("Texture3", random_clip, data_root=textures)
+    monkeypatch.setattr("tangent_lib.datasets.prepare._prepare", lambda *args: pytest.fail("prepared again"))
+    again = load_task("Texture3", random_clip, data_root=textures)
+    assert first.digest == again.digest and first.classes == again.classes == ["banded", "polka-dotted", "very rough"]
 
 
 def test_only_training_images_are_augmented(textures, random_clip):
-    task = load_task("DTD", random_clip, data_root=textures)
-    assert task.split("train").dataset.transform is random_clip.train_transform
-    assert task.split("val").dataset.transform is task.split("test").transform is random_clip.eval_transform
+    task = load_task("Texture3", random_clip, data_root=textures)
+    assert task.split("train").transform is random_clip.train_transform
+    assert task.split("val").transform is task.split("test").transform is random_clip.eval_transform
 
 
-def test_images_of_a_folder_carry_their_class(textures, random_clip):
-    task = load_task("DTD", random_clip, data_root=textures)
-    assert task.classes == ["banded", "polka-dotted", "very rough"]
-    x, y = next(batches(task.split("test"), 12, CPU))
-    assert x.shape == (12, 3, 32, 32) and y.tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    assert (x[4:8].mean() > x[:4].mean()) and (x[8:].mean() > x[4:8].mean())
+def test_evaluation_images_are_those_of_the_models_own_preprocessing(textures, random_clip):
+    test = load_task("Texture3", random_clip, data_root=textures).split("test")
+    files = [path for name in CLASSES for path in sorted((textures / "texture3" / "test" / name).iterdir())]
+    for i, path in enumerate(files):
+        assert torch.equal(test[i][0], random_clip.eval_transform(Image.open(path).convert("RGB"))), path
+    assert [int(test[i][1]) for i in range(12)] == [0] * 4 + [1] * 4 + [2] * 4
 
 
-def test_other_class_folders_in_test_are_refused(textures, random_clip):
-    (textures / "dtd" / "test" / "banded").rename(textures / "dtd" / "test" / "bended")
-    with pytest.raises(InputError, match=r"DTD.*\['banded', 'bended'\]"):
-        load_task("DTD", random_clip, data_root=textures)
+def test_augmentation_depends_on_the_draw_alone(textures, random_clip):
+    train = load_task("Texture3", random_clip, data_root=textures).split("train")
+    state, draws = torch.get_rng_state(), [train[(3, seed)][0] for seed in (5, 6, 5)]
+    torch.manual_seed(1)
+    assert torch.equal(draws[0], draws[2]) and torch.equal(draws[0], train[(3, 5)][0])
+    assert not torch.equal(draws[0], draws[1])
+    torch.set_rng_state(state)
 
 
-def test_a_class_folder_without_images_is_refused(textures, random_clip):
-    for path in (textures / "dtd" / "test" / "banded").iterdir():
-        path.unlink()
-    with pytest.raises(InputError, match="banded"):
-        load_task("DTD", random_clip, data_root=textures)
+def test_training_batches_of_prepared_images_are_the_same_whatever_divides_them(textures, random_clip):
+    train = load_task("Texture3", random_clip, data_root=textures).split("train")
+    steps = lambda **more: list(islice(training_batches(train, 6, CPU, 0, **more), 8))
+    whole, halves = steps(), [steps(place=(i, 2), micro_batch=2) for i in range(2)]
+    for step, ((x, y),) in enumerate(whole):
+        for i, half in enumerate(halves):
+            parts = [torch.cat(each) for each in zip(*half[step])]
+            assert torch.equal(parts[0], x[i::2]) and torch.equal(parts[1], y[i::2])
+    ((x, _),) = next(training_batches(train, 6, CPU, 0, start=7))
+    assert torch.equal(x, whole[7][0][0])
 
 
-def test_too_few_images_to_hold_any_out_are_refused(tmp_path, random_clip):
-    for split in ("train", "test"):
-        write_images(tmp_path / "dtd" / split, ["banded"], 9)
-    with pytest.raises(InputError, match=r"DTD.*9"):
-        load_task("DTD", random_clip, data_root=tmp_path)
+def test_an_image_is_augmented_anew_in_each_pass(textures, random_clip):
+    train = load_task("Texture3", random_clip, data_root=textures).split("train")
+    passes = [next(training_batches(train, 41, CPU, 0, start=i))[0] for i in range(2)]
+    where = [{tuple(x.flatten().tolist()) for x in images} for images, _ in passes]
+    assert len(where[0] | where[1]) > 41  # where no crop fits, an image is taken whole
 
 
-def test_names_come_from_the_manifest_by_folder(tmp_path, random_clip):
-    names = load_manifest("EuroSAT").classes
-    for split in ("train", "test"):
-        write_images(tmp_path / "eurosat" / split, names, 1)
-    with pytest.raises(InputError):
-        load_task("EuroSAT", random_clip, data_root=tmp_path / "elsewhere")
-    for split in ("train", "test"):
-        for i in range(1, 3):
-            for name in names:
-                folder = tmp_path / "eurosat" / split / name
-                (folder / f"{i}.png").write_bytes((folder / "0.png").read_bytes())
-    assert load_task("EuroSAT", random_clip, data_root=tmp_path).classes == [names[folder] for folder in sorted(names)]
-    for split in ("train", "test"):
-        (tmp_path / "eurosat" / split / "River").rename(tmp_path / "eurosat" / split / "Rivers")
-    with pytest.raises(InputError, match=r"EuroSAT.*\['Rivers'\]"):
-        load_task("EuroSAT", random_clip, data_root=tmp_path)
+def test_a_control_has_no_training_images(textures, random_clip):
+    own = textures / "manifests" / "Texture3.yaml"
+    own.write_text(own.read_text() + "control: true\n")
+    load_manifest.cache_clear()
+    task = load_task("Texture3", random_clip, data_root=textures)
+    with pytest.raises(InputError, match="Texture3 has no split 'train', only val, test"):
+        task.split("train")
 
 
-def test_another_number_of_classes_than_the_manifests_is_refused(tmp_path, random_clip):
-    for split in ("train", "test"):
-        write_images(tmp_path / "svhn" / split, "012", 10)
-    with pytest.raises(InputError, match=r"SVHN: 3 class folders.*10"):
-        load_task("SVHN", random_clip, data_root=tmp_path)
-
-
-def test_the_fingerprint_of_a_folder_sees_a_file_more_or_changed(textures, random_clip):
-    digests = [load_task("DTD", random_clip, data_root=textures).digest for _ in range(2)]
-    path = textures / "dtd" / "train" / "banded" / "0.png"
-    Image.fromarray(np.random.default_rng(0).integers(256, size=(9, 7, 3), dtype=np.uint8)).save(path)
-    digests.append(load_task("DTD", random_clip, data_root=textures).digest)
-    path.rename(path.with_name("x.png"))
-    digests.append(load_task("DTD", random_clip, data_root=textures).digest)
-    assert digests[0] == digests[1] and len(set(digests)) == 3
+def test_the_fingerprint_sees_images_and_prompts(textures, random_clip, tmp_path):
+    digests = [load_task("Texture3", random_clip, data_root=textures).digest]
+    own = textures / "manifests" / "Texture3.yaml"
+    own.write_text(own.read_text().replace("a photo of a", "a picture of a"))
+    load_manifest.cache_clear()
+    digests.append(load_task("Texture3", random_clip, data_root=textures).digest)
+    Image.fromarray(np.random.default_rng(1).integers(256, size=(9, 7, 3), dtype=np.uint8)).save(
+        textures / "texture3" / "train" / "banded" / "0.png"
+    )
+    prepare("Texture3", textures, download=False, progress=False, again=True)
+    digests.append(load_task("Texture3", random_clip, data_root=textures).digest)
+    assert len(set(digests)) == 3
 
 
 def test_data_that_are_not_there_are_refused(tmp_path, random_clip):
-    for check in (lambda: check_data("DTD", tmp_path), lambda: load_task("DTD", random_clip, data_root=tmp_path)):
-        with pytest.raises(InputError, match=r"no data for DTD.*<class>/<image>.*Cimpoi.*data_root"):
-            check()
-    check_data("Signs", tmp_path)
+    with pytest.raises(InputError, match=r"no data for DTD.*tangent_lib.datasets prepare DTD"):
+        load_task("DTD", random_clip, data_root=tmp_path)
+
+
+def test_random_points_of_prepared_images(textures, random_clip):
+    test = load_task("Texture3", random_clip, data_root=textures).split("test")
+    chosen = random_points(test, 5)
+    assert len(chosen) == 5 and len({int(y) * 100 + float(x.sum()) for x, y in (chosen[i] for i in range(5))}) == 5
 
 
 # -- the miniature -----------------------------------------------------------------------------------------------------
@@ -191,52 +190,3 @@ def test_with_and_without_a_store_a_task_is_the_same(task, random_clip):
 def test_an_unknown_task_is_refused(random_clip):
     with pytest.raises(InputError, match="did you mean 'Signs'"):
         load_task("Sings", random_clip)
-
-
-# -- batches -----------------------------------------------------------------------------------------------------------
-@pytest.fixture
-def numbered():
-    return ImageArray(torch.zeros(23, 3, 2, 2, dtype=torch.uint8), torch.arange(23), HALF, HALF, 2)
-
-
-def order(dataset, seed=None):
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
-    return [y.tolist() for _, y in batches(dataset, 5, CPU, generator)]
-
-
-def test_without_a_generator_all_images_come_in_order(numbered):
-    assert order(numbered) == [list(range(i, min(i + 5, 23))) for i in range(0, 23, 5)]
-
-
-def test_with_a_generator_full_batches_come_shuffled_each_image_once(numbered):
-    found = order(numbered, 0)
-    flat = [y for batch in found for y in batch]
-    assert [len(batch) for batch in found] == [5] * 4 and len(set(flat)) == 20 and flat != sorted(flat)
-
-
-def test_the_order_depends_on_the_generator_alone(numbered):
-    torch.manual_seed(1)
-    first = order(numbered, 0)
-    torch.manual_seed(2)
-    assert order(numbered, 0) == first != order(numbered, 1)
-
-
-def test_a_second_pass_with_the_same_generator_has_another_order(numbered):
-    generator = torch.Generator().manual_seed(0)
-    passes = [[y.tolist() for _, y in batches(numbered, 5, CPU, generator)] for _ in range(2)]
-    assert passes[0] != passes[1]
-
-
-def test_images_stay_with_their_labels(task):
-    digits = task("Digits").split("val")
-    x, y = next(batches(digits, 8, CPU, torch.Generator().manual_seed(0)))
-    places = [
-        int(
-            (digits.images == ((each * digits.std[0] + digits.mean[0]) * 255).round().byte())
-            .flatten(1)
-            .all(1)
-            .nonzero()[0]
-        )
-        for each in x
-    ]
-    assert digits.labels[places].tolist() == y.tolist() and len(set(places)) == 8

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from tangent_lib import experiment, materials
-from tangent_lib.data import batches
+from tangent_lib.batches import batches
 from tangent_lib.errors import InputError
 from tangent_lib.evaluate import accuracy
 from tangent_lib.experiment import Experiment

@@ -21,6 +21,7 @@ from tangent_lib.parameters import (
     read_parameters,
     words,
 )
+from tests.datasets.small_files import write_all
 
 pytestmark = pytest.mark.usefixtures("no_model")
 
@@ -38,9 +39,7 @@ def test_automatic_values_of_the_miniature():
 
 
 def test_automatic_values_of_a_full_size_model_are_the_papers(tmp_path):
-    for name in (*PAPER_TASKS, "ImageNet"):
-        for split in ("train", "test"):
-            (tmp_path / manifests.load_manifest(name).folder / split / "class").mkdir(parents=True)
+    write_all(tmp_path)
     parameters = check_parameters(model="ViT-B-16", data_root=str(tmp_path))
     assert parameters.tasks == PAPER_TASKS and parameters.control == "ImageNet" and parameters.pretrained == "openai"
     assert (parameters.protocol.steps, parameters.protocol.batch_size, parameters.protocol.learning_rate) == (
@@ -107,8 +106,8 @@ def test_words():
 REFUSED = {
     "unknown model": ({"model": "ViT-Mini-9"}, ["'ViT-Mini-9'", "did you mean 'ViT-Mini-8'", "ViT-B-16", "ViT-L-14"]),
     "unknown weights": ({"pretrained": "openai"}, ["pretrained 'openai'", "auto", "none", "captions", ".safetensors"]),
-    "missing weights": ({"pretrained": "no.safetensors"}, ["'no.safetensors'", "no such file"]),
-    "pickled weights": ({"pretrained": "model.pt"}, ["'model.pt'", "pickle", ".safetensors"]),
+    "missing weights": ({"pretrained": "no.safetensors"}, ["no.safetensors'", "no such file"]),
+    "pickled weights": ({"pretrained": "model.pkl"}, ["model.pkl'", "pickle", ".safetensors"]),
     "unknown task": (
         {"tasks": "Signs,Didgits"},
         ["task 'Didgits'", "did you mean 'Digits'", *MINIATURE_TASKS, *PAPER_TASKS],
@@ -173,7 +172,8 @@ def test_data_that_are_not_there_are_named_with_their_place_and_source(tmp_path,
     manifest = manifests.load_manifest(name)
     for part in (
         f"no data for {name}:",
-        f"{tmp_path / manifest.folder}/{{train,test}}/",
+        str(tmp_path / manifest.folders[0]),
+        f"python -m tangent_lib.datasets prepare {name} --data-root {tmp_path}",
         manifest.source,
         "-p data_root",
     ):
@@ -181,14 +181,15 @@ def test_data_that_are_not_there_are_named_with_their_place_and_source(tmp_path,
 
 
 def test_all_tasks_without_data_are_named_at_once(tmp_path):
-    with pytest.raises(InputError, match=r"no data for Cars \(nor for MNIST, ImageNet\): .*/cars/"):
+    message = r"no data for Cars \(nor for MNIST, ImageNet\): .*/stanford_cars.*prepare Cars MNIST ImageNet"
+    with pytest.raises(InputError, match=message):
         check_parameters(tasks="Signs,Cars,MNIST", control="ImageNet", data_root=str(tmp_path))
 
 
 def test_an_empty_data_folder_is_no_data(tmp_path):
     (tmp_path / "dtd" / "train" / "dotted").mkdir(parents=True)
     (tmp_path / "dtd" / "test").mkdir()
-    with pytest.raises(InputError, match=r"no data for DTD.*dtd/"):
+    with pytest.raises(InputError, match=r"DTD.*test/"):
         check_parameters(tasks="DTD", data_root=str(tmp_path))
 
 
@@ -260,3 +261,38 @@ def test_pairs_and_points_may_be_given():
 def test_pairs_and_points_that_make_no_sense_are_refused(given, said):
     with pytest.raises(InputError, match=said):
         check_parameters(**given)
+
+
+# -- real scale --------------------------------------------------------------------------------------------------------
+def test_steps_may_be_the_epochs_of_the_released_code():
+    parameters = check_parameters(steps="epochs")
+    assert parameters.by_epochs and not check_parameters().by_epochs
+    assert parameters.protocol.steps == MINIATURE_PROTOCOL["steps"]
+
+
+def test_micro_batches_are_no_part_of_the_protocol():
+    assert check_parameters().micro_batch is None and check_parameters(micro_batch=16).micro_batch == 16
+    assert check_parameters(micro_batch=16).protocol == check_parameters().protocol
+    with pytest.raises(InputError, match="micro_batch 0"):
+        check_parameters(micro_batch=0)
+
+
+def test_imported_checkpoints_have_a_record_and_one_seed(tmp_path):
+    assert check_parameters().checkpoints is None
+    with pytest.raises(InputError, match=rf"no record.json in {tmp_path}.*tangent_lib.checkpoints import"):
+        check_parameters(checkpoints=str(tmp_path))
+    (tmp_path / "record.json").write_text("{}")
+    assert check_parameters(checkpoints=str(tmp_path)).checkpoints == tmp_path
+    with pytest.raises(InputError, match="come from one run, but there are 2 seeds"):
+        check_parameters(checkpoints=str(tmp_path), seeds="0,1")
+
+
+def test_a_manifest_of_ones_own_names_a_task(tmp_path):
+    (tmp_path / "manifests").mkdir()
+    text = "name: Mine\nkind: images\ndescription: d\nsource: s\nlicence: l\nfolders: [mine]\n"
+    text += "templates: ['a {}.']\n"
+    (tmp_path / "manifests" / "Mine.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"no data for Mine: expected in .*mine"):
+        check_parameters(tasks="Mine,Signs", data_root=str(tmp_path))
+    with pytest.raises(InputError, match=r"unknown task 'Mine'"):
+        check_parameters(tasks="Mine,Signs")

@@ -1,0 +1,109 @@
+"""Batches of images on the device: in order for evaluation, shuffled without end for training.
+
+The order of training images follows from the seed alone, and so does each image's augmentation. Training can therefore stop
+after any step and go on there, and several processes can share each batch, without a change of what is computed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
+
+from tangent_lib.data import ImageArray, PackedImages
+
+Batch = tuple[Float[Tensor, "batch ..."], Int[Tensor, " batch"]]
+WORKERS = 8
+
+
+def batches(dataset: Dataset, batch_size: int, device: torch.device) -> Iterator[Batch]:
+    """One pass over a dataset in order, on the device.
+
+    Example:
+        >>> images, labels = torch.zeros(5, 3, 2, 2, dtype=torch.uint8), torch.arange(5)
+        >>> data = ImageArray(images, labels, (0.5,) * 3, (0.5,) * 3, 2)
+        >>> [y.tolist() for x, y in batches(data, 2, torch.device("cpu"))]
+        [[0, 1], [2, 3], [4]]
+    """
+    order = (list(range(i, min(i + batch_size, len(dataset)))) for i in range(0, len(dataset), batch_size))
+    yield from _loaded(dataset, order, device)
+
+
+def training_batches(
+    dataset: Dataset,
+    batch_size: int,
+    device: torch.device,
+    seed: int,
+    start: int = 0,
+    place: tuple[int, int] = (0, 1),
+    micro_batch: int | None = None,
+) -> Iterator[list[Batch]]:
+    """For each training step, without end: the share of this process, in micro-batches.
+
+    Args:
+        batch_size: images a step, over all processes; all images where there are fewer.
+        seed: of the order and of augmentation.
+        start: the step to begin at; those before are skipped without loading an image.
+        place: number of this process and how many there are.
+        micro_batch: images at a time; by default the whole share.
+
+    Example:
+        >>> data = ImageArray(torch.zeros(9, 3, 2, 2, dtype=torch.uint8), torch.arange(9), (0.5,) * 3, (0.5,) * 3, 2)
+        >>> labels = lambda *more: [y.tolist() for x, y in next(training_batches(data, 4, torch.device("cpu"), 0, *more))]
+        >>> labels(), labels(0, (1, 2)), labels(0, (0, 1), 3), labels(1)
+        ([[2, 1, 3, 6]], [[1, 6]], [[2, 1, 3], [6]], [[0, 8, 7, 5]])
+    """
+    size, (number, processes) = min(batch_size, len(dataset)), place
+    share = len(range(number, size, processes))
+    step = min(micro_batch or share, share)
+    parts = [slice(i, i + step) for i in range(0, share, step)]
+    draws = isinstance(dataset, PackedImages)  # augmented, each image by random numbers of its own
+
+    def order() -> Iterator[list]:
+        for at, batch in enumerate(islice(shuffled(len(dataset), size, seed), start, None), start):
+            keys = [(index, (seed << 40) + at * size + i) for i, index in enumerate(batch)] if draws else batch
+            mine = keys[number::processes]
+            yield from (mine[part] for part in parts)
+
+    loaded = _loaded(dataset, order(), device)
+    while True:
+        yield [next(loaded) for _ in parts]
+
+
+def shuffled(count: int, batch_size: int, seed: int) -> Iterator[list[int]]:
+    """Random batches of indices without end; each pass has a new order and drops what does not fill a batch.
+
+    Example:
+        >>> first = shuffled(4, 3, seed=0)
+        >>> next(first), next(first)
+        ([1, 0, 3], [1, 3, 2])
+    """
+    generator = torch.Generator().manual_seed(seed)
+    one_pass = BatchSampler(RandomSampler(range(count), generator=generator), batch_size, drop_last=True)
+    while True:
+        torch.empty((), dtype=torch.int64).random_(generator=generator)  # as a DataLoader draws it before each pass
+        yield from one_pass
+
+
+def _loaded(dataset: Dataset, order: Iterator[Sequence], device: torch.device) -> Iterator[Batch]:
+    in_memory = isinstance(dataset, ImageArray)
+    workers = 0 if in_memory or device.type == "cpu" else min(WORKERS, os.cpu_count() or 1)
+    loader = DataLoader(
+        dataset,
+        batch_sampler=order,
+        generator=torch.Generator(),  # of the workers' seeds; global random numbers stay as they are
+        collate_fn=_as_is if in_memory else None,
+        num_workers=workers,
+        pin_memory=bool(workers) and device.type == "cuda",
+    )
+    for x, y in loader:
+        yield x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch

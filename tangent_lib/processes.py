@@ -1,0 +1,84 @@
+"""Several processes that train one model, one a GPU: started by ``accelerate launch``, one alone otherwise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+
+from tangent_lib.errors import InputError
+from tangent_lib.store import Entry, Store
+
+
+def accelerator(device: torch.device) -> Accelerator:
+    """The processes that train together, and what this one's part is.
+
+    Example:
+        >>> accelerator(torch.device("cpu")).num_processes
+        1
+    """
+    return Accelerator(cpu=device.type == "cpu")
+
+
+def own_device(device: str) -> str:
+    """The device of this process: of several GPUs, that with the process's own number.
+
+    Raises:
+        InputError: if there are more processes on this machine than GPUs.
+
+    Example:
+        >>> own_device("cpu")
+        'cpu'
+    """
+    number, processes = (int(os.environ.get(name, default)) for name, default in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)))
+    if device != "cuda" or processes == 1:
+        return device
+    if processes > torch.cuda.device_count():
+        raise InputError(
+            f"{processes} processes for {torch.cuda.device_count()} GPUs: one process a GPU. Lower --num_processes of "
+            "accelerate launch, or set CUDA_VISIBLE_DEVICES to as many GPUs"
+        )
+    return f"cuda:{number}"
+
+
+def fetch_together(
+    store: Store,
+    kind: str,
+    config: dict,
+    compute: Callable[[], tuple[dict[str, Tensor], dict]],
+    device: torch.device,
+) -> Entry:
+    """``store.fetch`` where all processes take part in the computation and the first of them reads and writes.
+
+    Example:
+        >>> import tempfile
+        >>> fetch_together(Store(tempfile.mkdtemp()), "sum", {"a": 1}, lambda: ({}, {"sum": 1}), torch.device("cpu")).values
+        {'sum': 1}
+    """
+    processes = accelerator(device)
+    if processes.num_processes == 1:
+        return store.fetch(kind, config, compute)
+    needed = [False]
+
+    def together() -> tuple[dict[str, Tensor], dict]:
+        needed[0] = True
+        broadcast_object_list(needed)
+        return compute()
+
+    if processes.is_main_process:
+        store.fetch(kind, config, together)
+        if not needed[0]:
+            broadcast_object_list(needed)
+    else:
+        broadcast_object_list(needed)
+        if needed[0]:
+            compute()
+    processes.wait_for_everyone()
+    found = store.find(kind, config)
+    if found is None:
+        raise InputError(f"process {processes.process_index} does not see the store '{store.root}': it must be shared by all")
+    return found

@@ -1,0 +1,78 @@
+"""Where an interrupted training goes on: weights, optimiser and random numbers after a step, kept in one file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch.optim import AdamW
+
+from tangent_lib.store import write_whole
+
+
+class Snapshots:
+    """The latest state of a training, written whole or not at all, at most once in ``seconds``.
+
+    Example:
+        >>> import tempfile
+        >>> weight = torch.ones(1, requires_grad=True)
+        >>> optimizer, snapshots = AdamW([weight], lr=0.1), Snapshots(Path(tempfile.mkdtemp(), "state"), seconds=0)
+        >>> weight.sum().backward(); optimizer.step(); snapshots.keep(1, optimizer)
+        >>> again = torch.zeros(1, requires_grad=True)
+        >>> snapshots.restore(AdamW([again], lr=0.1)), torch.equal(again, weight)
+        (1, True)
+    """
+
+    def __init__(self, path: Path, seconds: float | int = 60):
+        self.path, self.seconds = path, seconds
+        self._last = time.monotonic()
+
+    def keep(self, steps: int, optimizer: AdamW) -> None:
+        """Write the state after so many steps, if the last one was written long enough ago."""
+        if time.monotonic() - self._last < self.seconds:
+            return
+        state = optimizer.state_dict()["state"]
+        weights = optimizer.param_groups[0]["params"]
+        tensors = {f"weight {i}": weight for i, weight in enumerate(weights)}
+        tensors |= {f"{key} {i}": value for i, each in state.items() for key, value in each.items()}
+        data = {name: value.detach().cpu().contiguous() for name, value in (tensors | _random_states()).items()}
+        write_whole(self.path, save(data, {"steps": str(steps)}))
+        self._last = time.monotonic()
+
+    def restore(self, optimizer: AdamW) -> int:
+        """Take up the state that was kept, and say after how many steps; 0 where there is none that can be read."""
+        try:
+            with safe_open(self.path, "pt") as file:
+                steps, tensors = int(file.metadata()["steps"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, FileNotFoundError):
+            return 0
+        weights = optimizer.param_groups[0]["params"]
+        with torch.no_grad():
+            for i, weight in enumerate(weights):
+                weight.copy_(tensors[f"weight {i}"])
+        keys = ("step", "exp_avg", "exp_avg_sq")
+        state = {i: {key: tensors[f"{key} {i}"] for key in keys} for i in range(len(weights)) if f"step {i}" in tensors}
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        _set_random_states(tensors)
+        return steps
+
+    def discard(self) -> None:
+        """Remove the file: the training is over."""
+        self.path.unlink(missing_ok=True)
+
+
+def _random_states() -> dict[str, Tensor]:
+    states = {"random cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["random cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _set_random_states(tensors: dict[str, Tensor]) -> None:
+    torch.set_rng_state(tensors["random cpu"])
+    if torch.cuda.is_available() and "random cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random cuda"])

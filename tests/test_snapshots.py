@@ -1,0 +1,141 @@
+"""An interrupted training goes on exactly: after a kill, after a damaged file, with random numbers of its own."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.utils.data import TensorDataset
+
+from tangent_lib.finetune import Protocol, finetune
+from tangent_lib.manifests import ROOT
+from tangent_lib.snapshots import Snapshots
+
+STEPS = 30
+PROTOCOL = Protocol(steps=STEPS, batch_size=8, learning_rate=0.05)
+
+PROGRAM = """
+import sys
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from tangent_lib.data import load_task
+from tangent_lib.finetune import Protocol, finetune
+from tangent_lib.models import load_clip, zero_shot_head
+from tangent_lib.snapshots import Snapshots
+from tangent_lib.store import Store
+
+folder, linearized = Path(sys.argv[1]), sys.argv[2] == "linear"
+clip = load_clip()
+task = load_task("Digits", clip, Store(folder.parent / "images"))
+head = zero_shot_head(clip, task.classes, task.manifest.templates)
+protocol = Protocol(steps=16, batch_size=16, learning_rate=6e-4)
+snapshots = Snapshots(folder / "state", 0)
+theta = finetune(clip.f, clip.theta_0, head, task.split("train"), protocol, linearized, 0, snapshots=snapshots)
+save_file(theta, folder / "theta.safetensors")
+"""
+
+
+def noisy(params, x):
+    return torch.dropout(torch.tanh(x @ params["w"]), 0.2, train=True)
+
+
+@pytest.fixture
+def toy(rng):
+    x = torch.randn(50, 4, generator=rng)
+    return {"w": torch.randn(4, 3, generator=rng)}, 5 * torch.eye(3), TensorDataset(x, x[:, :3].argmax(-1))
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupted_after(calls):
+    """``noisy``, which fails after so many calls, as if the machine went down."""
+    left = [calls]
+
+    def f(params, x):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Interrupted
+        return noisy(params, x)
+
+    return f
+
+
+@pytest.mark.parametrize("linearized", [False, True], ids=["f", "f_lin"])
+@pytest.mark.parametrize("stops", [[1], [7], [STEPS - 1], [3, 5, 2, 9]], ids=str)
+def test_training_goes_on_bit_identically_dropout_included(toy, tmp_path, linearized, stops):
+    whole = finetune(noisy, *toy, PROTOCOL, linearized, 0)
+    for steps in stops:
+        with pytest.raises(Interrupted):
+            finetune(interrupted_after(steps), *toy, PROTOCOL, linearized, 0, snapshots=Snapshots(tmp_path / "s", 0))
+    calls = []
+    counted = lambda params, x: calls.append(1) or noisy(params, x)
+    resumed = finetune(counted, *toy, PROTOCOL, linearized, 0, snapshots=Snapshots(tmp_path / "s", 0))
+    assert torch.equal(whole["w"], resumed["w"]) and len(calls) == STEPS - sum(stops)
+
+
+def test_frozen_weights_are_not_in_the_file_and_stay(toy, tmp_path):
+    theta_0 = {**toy[0], "bias": torch.zeros(3)}
+    f = lambda params, x: noisy(params, x) + params["bias"]
+    theta = finetune(f, theta_0, *toy[1:], PROTOCOL, False, 0, trained=["w"], snapshots=Snapshots(tmp_path / "s", 0))
+    assert torch.equal(theta["bias"], theta_0["bias"]) and not torch.equal(theta["w"], theta_0["w"])
+    assert {name for name in load_file(tmp_path / "s") if "random" not in name} == {
+        "weight 0",
+        "step 0",
+        "exp_avg 0",
+        "exp_avg_sq 0",
+    }
+
+
+def test_a_damaged_file_is_as_good_as_none(toy, tmp_path):
+    path = tmp_path / "s"
+    with pytest.raises(Interrupted):
+        finetune(interrupted_after(9), *toy, PROTOCOL, False, 0, snapshots=Snapshots(path, 0))
+    path.write_bytes(path.read_bytes()[:100])
+    again = finetune(noisy, *toy, PROTOCOL, False, 0, snapshots=Snapshots(path, 0))
+    assert torch.equal(again["w"], finetune(noisy, *toy, PROTOCOL, False, 0)["w"])
+
+
+def test_files_are_written_no_more_often_than_asked_for(toy, tmp_path):
+    finetune(noisy, *toy, PROTOCOL, False, 0, snapshots=Snapshots(tmp_path / "s", 1000))
+    assert not (tmp_path / "s").exists()
+
+
+def run(folder: Path, way: str) -> subprocess.Popen:
+    folder.mkdir(exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", PROGRAM, str(folder), way]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def kill_after_progress(folder, way, delay):
+    """Start training, and kill it a moment after it has kept a new state."""
+    state = folder / "state"
+    before = state.stat().st_mtime_ns if state.exists() else None
+    process = run(folder, way)
+    while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
+        time.sleep(0.005)
+    time.sleep(delay)
+    process.kill()
+    return process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("way", ["non-linear", "linear"])
+def test_a_training_killed_at_random_steps_ends_bit_identically(tmp_path, way):
+    moments = random.Random(way)
+    assert run(tmp_path / "calm", way).wait() == 0
+    assert kill_after_progress(tmp_path / "killed", way, moments.uniform(0, 0.2))
+    assert run(tmp_path / "killed", way).wait() == 0
+    calm, resumed = (load_file(tmp_path / name / "theta.safetensors") for name in ("calm", "killed"))
+    assert calm.keys() == resumed.keys() and all(torch.equal(calm[name], resumed[name]) for name in calm)
