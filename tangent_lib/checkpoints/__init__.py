@@ -1,0 +1,1 @@
+"""Published checkpoints: read without running them, imported as image towers; task vectors made here, exported."""

@@ -1,0 +1,53 @@
+"""Files that appear together, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from tangent_lib.datasets.disk import free_bytes, in_words
+from tangent_lib.errors import InputError
+
+
+@contextmanager
+def staged(folder: Path, last: str, size: int = 0) -> Iterator[Path]:
+    """A temporary folder whose files move into ``folder`` at the end, ``last`` of all the one of this name.
+
+    If anything fails before, ``folder`` stays as it was.
+
+    Args:
+        size: bytes that will be written, about.
+
+    Raises:
+        InputError: if the folder cannot be written or the disk is too small.
+
+    Example:
+        >>> folder = Path(tempfile.mkdtemp(), "new")
+        >>> with staged(folder, last="record.json") as temporary:
+        ...     _ = (temporary / "record.json").write_text("{}")
+        >>> os.listdir(folder)
+        ['record.json']
+    """
+    free = free_bytes(folder)
+    if size > free:
+        raise InputError(
+            f"'{folder}' needs {in_words(size)} of disk, but only {in_words(free)} are free: make room, or name a folder on "
+            "another disk with --to"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".new-"))
+        try:
+            yield temporary
+            for path in sorted(temporary.iterdir(), key=lambda path: path.name == last):
+                os.replace(path, folder / path.name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"'{folder}' cannot be written ({error}): make room, or name another folder with --to") from error

@@ -1,0 +1,60 @@
+"""Imported checkpoints in an experiment: in place of non-linear fine-tuning, of nothing else, and under keys of their own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from published import TASKS
+
+from tangent_lib.checkpoints.imported import import_family
+from tangent_lib.errors import InputError
+from tangent_lib.experiment import Experiment
+from tangent_lib.parameters import check_parameters
+from tests.datasets.small_files import write_all
+
+
+@pytest.fixture
+def run(publish, random_clip, tmp_path):
+    import_family("tall_masks", random_clip, publish("tall_masks"), TASKS, tmp_path / "imported")
+    write_all(tmp_path / "data", tasks=tuple(TASKS))
+    common = {"pretrained": "none", "tasks": TASKS, "control": "Objects", "steps": 2, "batch_size": 4}
+    places = {"data_root": str(tmp_path / "data"), "store": str(tmp_path / "store")}
+
+    def make(**more):
+        folder = str(tmp_path / "imported" / "tall_masks" / "ViT-Mini-8")
+        return Experiment(check_parameters(**{**common, **places, "checkpoints": folder, **more}), alphas=(0.0, 0.5, 1.0))
+
+    return make
+
+
+def test_they_are_the_task_vectors_of_nonlinear_fine_tuning(run, starred, random_clip):
+    with_import = run()
+    for task in TASKS:
+        theta = with_import.finetuned(task, linear=False, seed=0)
+        assert all(torch.equal(theta[name], value) for name, value in starred(task).items())
+    assert not list(with_import.store.root.glob("finetuned/*"))
+
+
+def test_everything_else_is_trained_here(run, starred):
+    with_import = run()
+    others = [
+        with_import.finetuned(TASKS[0], linear=True, seed=0),
+        with_import.finetuned(TASKS[0], linear=False, seed=0, selection="attention weights"),
+        with_import.untrained(0).finetuned(TASKS[0], linear=False, seed=0),
+    ]
+    assert all(not torch.equal(theta["proj"], starred(TASKS[0])["proj"]) for theta in others)
+
+
+def test_results_with_and_without_an_import_never_mix(run):
+    with_import, without = run(), run(checkpoints="none")
+    kinds = [("non-linear", True), ("post-hoc", True), ("linear", False), ("attention-only", False)]
+    for mode, differs in kinds:
+        configs = [each._config(mode, 0, *TASKS) for each in (with_import, without)]
+        assert (configs[0] != configs[1]) == differs, mode
+    with_import.addition("non-linear", 0)
+    assert not list(with_import.store.root.glob("finetuned/*"))
+
+
+def test_a_task_that_was_not_imported_is_refused_at_once(run):
+    with pytest.raises(InputError, match="Digits"):
+        run(tasks=[*TASKS, "Digits"])
