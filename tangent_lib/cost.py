@@ -18,6 +18,7 @@ from tangent_lib.errors import unknown
 from tangent_lib.linearize import Function, linearize
 from tangent_lib.models import classify
 from tangent_lib.selection import select
+from tangent_lib.step_counts import kept_for_backward
 from tangent_lib.task_vectors import Params
 
 WAYS = {"non-linear": "all", "linear": "all", "attention-only": "attention weights"}  # to what is trained
@@ -130,16 +131,7 @@ def _loss(model: Function, theta: Params, head: Tensor, x: Tensor, y: Tensor) ->
 
 def _saved_bytes(model: Function, theta_0: Params, trained: Sequence[str], head: Tensor, x: Tensor, y: Tensor) -> int:
     theta = _leaves(theta_0, trained)
-    weights = {value.untyped_storage().data_ptr() for value in (*theta.values(), *theta_0.values())}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with kept_for_backward((*theta.values(), *theta_0.values())) as kept:
         loss = _loss(model, theta, head, x, y)
     loss.backward()
     return sum(kept.values())

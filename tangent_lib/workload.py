@@ -1,0 +1,166 @@
+"""How many images pass through a model in both papers, and what that takes: work counted, not run.
+
+Each part follows the code that does it: fine-tuning, the sweeps over alpha, the disentanglement error and the NTK.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tangent_lib.analyses import NTK_NUMBERS
+from tangent_lib.datasets.prepare import MOST_HELD_OUT
+from tangent_lib.editing import ALPHAS
+from tangent_lib.errors import InputError, unknown
+from tangent_lib.finetune import Protocol
+from tangent_lib.jobs import TRAININGS
+from tangent_lib.manifests import load_manifest
+from tangent_lib.modes import ALL_MODES
+from tangent_lib.parameters import PAPER_PAIRS, PAPER_POINTS, PAPER_TASKS
+from tangent_lib.step_counts import StepCount, Tower, count_step
+
+CONTROL = "ImageNet"
+Kind = tuple[bool, str]  # is f_lin trained, and which selection of its weights
+Counts = Mapping[Kind, StepCount]  # of one model
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What a paper has computed for each of its models.
+
+    Attributes:
+        trainings: keys of ``jobs.TRAININGS``; each is done for every task, used in every mode it serves.
+        grids: by training, values on each axis of its grids of xi, one grid a pair.
+        kernels: NTKs a pair, (rows, columns) of each.
+        printed: the GPU hours that it names, and the GPU.
+    """
+
+    trainings: tuple[str, ...]
+    grids: Mapping[str, int]
+    kernels: tuple[tuple[int, int], ...]
+    printed: tuple[int, str]
+
+
+# four kernels a pair, of the pre-trained and of a random initialisation: three outputs and the three supports of notebook 06
+KERNELS = 2 * (3 * ((200, 400),) + ((200, 600),))
+PAPERS = {
+    "tangent-space": Paper(
+        ("non-linear", "linear", "random-non-linear", "random-linear"),
+        {"non-linear": 20, "linear": 20, "random-non-linear": 11},
+        KERNELS,
+        (350, "V100"),
+    ),
+    "attention-only": Paper(
+        ("non-linear", "linear", "attention-only", "attention-biases", "attention-mlp", "attention-mlp-biases"),
+        {"non-linear": 15, "linear": 15, "attention-only": 15},
+        (),
+        (150, "RTX 3090"),
+    ),
+}
+
+
+def kind_of(training: str) -> Kind:
+    """What a training trains.
+
+    Example:
+        >>> kind_of("random-linear"), kind_of("attention-only")
+        ((True, 'all'), (False, 'attention weights'))
+    """
+    if training not in TRAININGS:
+        raise unknown("training", training, TRAININGS)
+    mode = ALL_MODES[TRAININGS[training].mode]
+    return mode.linear_training, mode.selection
+
+
+def count_kinds(tower: Tower) -> dict[Kind, StepCount]:
+    """A step of every kind of training, counted."""
+    return {kind: count_step(tower, *kind) for kind in dict.fromkeys(map(kind_of, TRAININGS))}
+
+
+def split_sizes(name: str) -> tuple[int, int]:
+    """How many images a full-size task has for validation and for testing, by its manifest.
+
+    Raises:
+        InputError: where the manifest does not say how many images there are.
+    """
+    sizes = load_manifest(name).sizes
+    if sizes is None:
+        raise InputError(f"the manifest of {name} states no sizes: add how many images train and test have")
+    return min(MOST_HELD_OUT, sizes.train // 10), sizes.test
+
+
+def work(counts: Counts, papers: Iterable[str], protocol: Protocol) -> dict[str, int]:
+    """Operations by part of the work, for one model and one seed; what two papers share is counted once.
+
+    Args:
+        counts: of the model's steps, as ``count_kinds`` gives them.
+        papers: some of ``PAPERS``.
+        protocol: steps and batch size of fine-tuning.
+
+    Raises:
+        InputError: for an unknown paper.
+    """
+    chosen = list(papers)
+    for name in chosen:
+        if name not in PAPERS:
+            raise unknown("paper", name, PAPERS)
+    trainings = dict.fromkeys(training for name in chosen for training in PAPERS[name].trainings)
+    images = protocol.steps * protocol.batch_size * len(PAPER_TASKS)
+    found = Counter({f"fine-tuning, {each}": images * counts[kind_of(each)].operations for each in trainings})
+    found["zero-shot"] = _forward(counts, False) * sum(sum(split_sizes(name)) for name in (*PAPER_TASKS, CONTROL))
+    for training in trainings:
+        found["single tasks"] += sum(_single(counts, linear) for linear in _uses(training))
+        found["addition"] += sum(_addition(counts, linear) for linear in _uses(training))
+        if training in ("non-linear", "linear"):
+            found["negation"] += sum(_negation(counts, linear) for linear in _uses(training))
+    parameters = counts[False, "all"].parameters
+    for name in chosen:
+        for training, values in PAPERS[name].grids.items():
+            found["disentanglement error"] += sum(_grids(counts, linear, values) for linear in _uses(training))
+        kernels = sum(_gradients(rows, columns, parameters) for rows, columns in PAPERS[name].kernels)
+        found["NTK"] += len(PAPER_PAIRS) * kernels * counts[False, "all"].operations
+    return dict(found)
+
+
+def _uses(training: str) -> list[bool]:
+    """Is f_lin used: for each mode that takes its task vectors from this training."""
+    kind = kind_of(training)
+    return [mode.linear_evaluation for mode in ALL_MODES.values() if (mode.linear_training, mode.selection) == kind]
+
+
+def _forward(counts: Counts, linear: bool) -> int:
+    return counts[linear, "all"].forward_operations
+
+
+def _single(counts: Counts, linear: bool) -> int:
+    return _forward(counts, linear) * sum(sum(split_sizes(name)) for name in PAPER_TASKS)
+
+
+def _sweep(linear: bool) -> int:
+    """Passes over an image for all values of alpha: f_lin is affine in alpha, so that one serves all."""
+    return 1 if linear else len(ALPHAS)
+
+
+def _addition(counts: Counts, linear: bool) -> int:
+    images = sum(_sweep(linear) * val + test for val, test in map(split_sizes, PAPER_TASKS))
+    return _forward(counts, linear) * images
+
+
+def _negation(counts: Counts, linear: bool) -> int:
+    both = (name for task in PAPER_TASKS for name in (task, CONTROL))
+    images = sum(_sweep(linear) * val + test for val, test in map(split_sizes, both))
+    return _forward(counts, linear) * images
+
+
+def _grids(counts: Counts, linear: bool, values: int) -> int:
+    """Each point once a setting of both alphas and once a value of its own; f_lin: twice for two task vectors."""
+    points = sum(min(PAPER_POINTS, split_sizes(name)[1]) for pair in PAPER_PAIRS for name in pair)
+    return _forward(counts, linear) * points * (4 if linear else values**2 + values)
+
+
+def _gradients(rows: int, columns: int, parameters: int) -> int:
+    """Gradients taken for one kernel: those of all columns anew for each block of rows that are held at a time."""
+    block = min(rows, max(1, NTK_NUMBERS // parameters))
+    return math.ceil(rows / block) * columns

@@ -1,0 +1,116 @@
+"""The work of both papers against the code that does it, counted with models of one matrix."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from tangent_lib import ntk, workload
+from tangent_lib.data import ImageArray
+from tangent_lib.disentanglement import xi_at
+from tangent_lib.editing import ALPHAS
+from tangent_lib.errors import InputError
+from tangent_lib.evaluate import accuracies_along
+from tangent_lib.finetune import Protocol
+from tangent_lib.jobs import TRAININGS
+from tangent_lib.manifests import load_manifest
+from tangent_lib.step_counts import StepCount
+from tangent_lib.workload import PAPERS, kind_of, split_sizes, work
+
+KINDS = set(map(kind_of, TRAININGS))
+TASKS = 8
+
+
+def counts(operations=0, forward=0, parameters=10**6):
+    """Steps of which only what is asked for costs anything."""
+    return {kind: StepCount(operations, forward, 0, 0, 0, parameters, 0) for kind in KINDS}
+
+
+@pytest.fixture
+def counted():
+    """A tiny model that counts the images that pass through it: data, f, theta_0, tau, passes."""
+    passes = Counter()
+
+    def f(params, x):
+        passes["images"] += len(x)
+        return x.flatten(1) @ params["w"].T
+
+    data = ImageArray(torch.zeros(7, 3, 2, 2, dtype=torch.uint8), torch.zeros(7, dtype=torch.long), (0.5,) * 3, (0.5,) * 3, 2)
+    return data, f, {"w": torch.ones(3, 12)}, {"w": torch.ones(3, 12)}, passes
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_a_sweep_over_alpha_takes_as_many_passes(counted, linear):
+    data, f, theta_0, tau, passes = counted
+    accuracies_along(f, theta_0, tau, ALPHAS, torch.eye(3), data, linear)
+    assert passes["images"] == workload._sweep(linear) * len(data)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_a_grid_of_xi_takes_as_many_passes(counted, linear, monkeypatch):
+    data, f, theta_0, tau, passes = counted
+    settings = [(a, b) for a in (-1.0, 0.5, 2.0) for b in (-1.0, 0.5, 2.0)]
+    xi_at(f, theta_0, [tau, tau], settings, [torch.eye(3)] * 2, [data, data], linear)
+    monkeypatch.setattr(workload, "PAPER_PAIRS", (("MNIST", "SVHN"),))
+    monkeypatch.setattr(workload, "PAPER_POINTS", len(data))
+    assert passes["images"] == workload._grids(counts(forward=1), linear, values=3)
+
+
+def test_a_kernel_takes_as_many_gradients(monkeypatch):
+    taken, jacobian = Counter(), ntk._jacobian
+    monkeypatch.setattr(ntk, "_jacobian", lambda f, params, x: (taken.update(n=len(x)), jacobian(f, params, x))[1])
+    monkeypatch.setattr(workload, "NTK_NUMBERS", 2 * 12)  # two gradients of twelve numbers at a time
+    x = torch.randn(10, 12)
+    ntk.ntk(lambda params, x: x @ params["w"], {"w": torch.ones(12)}, x[:6], x, batch_size=2)
+    assert taken["n"] == workload._gradients(6, 10, parameters=12)
+
+
+def test_fine_tuning_is_every_task_and_step():
+    found = work(counts(operations=1), PAPERS, Protocol(steps=10, batch_size=4))
+    tuning = {part: each for part, each in found.items() if part.startswith("fine-tuning")}
+    assert set(tuning) == {f"fine-tuning, {training}" for training in TRAININGS}
+    assert set(tuning.values()) == {10 * 4 * TASKS}
+
+
+def test_zero_shot_is_every_image_of_validation_and_test_once():
+    test = {"Cars": 8041, "DTD": 1880, "EuroSAT": 2700, "GTSRB": 12630, "MNIST": 10000, "RESISC45": 6300, "SUN397": 19850}
+    val = (814, 376, 2160, 2664, 5000, 1890, 1985, 5000, 5000)  # a tenth of train, at most 5,000
+    found = work(counts(forward=1), ["attention-only"], Protocol())
+    assert found["zero-shot"] == sum(test.values()) + 26032 + 50000 + sum(val)
+
+
+def test_negation_is_tested_on_the_control_for_every_task():
+    found = work(counts(forward=1), ["tangent-space"], Protocol())["negation"]
+    modes = 3  # non-linear, post-hoc, linear
+    assert found > modes * TASKS * 50000 and work(counts(forward=1), ["attention-only"], Protocol())["negation"] == found
+
+
+def test_what_two_papers_share_is_counted_once():
+    one, other, both = (
+        work(counts(operations=1), names, Protocol()) for names in (["tangent-space"], ["attention-only"], list(PAPERS))
+    )
+    assert set(both) == set(one) | set(other)
+    assert both["fine-tuning, linear"] == one["fine-tuning, linear"] == other["fine-tuning, linear"]
+    assert both["NTK"] == one["NTK"] > other["NTK"] == 0
+
+
+def test_larger_models_hold_fewer_gradients_at_a_time():
+    small, large = (work(counts(1, 0, parameters), PAPERS, Protocol())["NTK"] for parameters in (10**6, 3 * 10**8))
+    assert small == 3 * 2 * (3 * 400 + 600) and large == 200 * small
+
+
+def test_splits_follow_the_rule_of_preparation():
+    assert split_sizes("MNIST") == (5000, 10000) and split_sizes("DTD") == (376, 1880)
+
+
+def test_a_manifest_without_sizes_is_refused(monkeypatch):
+    monkeypatch.setattr(workload, "load_manifest", lambda name: load_manifest(name).model_copy(update={"sizes": None}))
+    with pytest.raises(InputError, match="the manifest of Cars states no sizes"):
+        split_sizes("Cars")
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(InputError, match="did you mean 'tangent-space'"):
+        work(counts(), ["tangent"], Protocol())
+    with pytest.raises(InputError, match="did you mean 'linear'"):
+        kind_of("lineer")
