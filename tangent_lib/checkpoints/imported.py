@@ -63,7 +63,7 @@ class ZeroShot(BaseModel):
 
 
 class ImportRecord(BaseModel):
-    """Where imported checkpoints come from. Fields say what ours would be, too: ``theta_0`` is a fingerprint."""
+    """Where imported checkpoints come from, and what they were fine-tuned from; ``theta_0`` is its fingerprint."""
 
     model_config = STRICT
 

@@ -78,8 +78,8 @@ class Tower:
     """An image tower under open_clip's names, and what became of the tensors of the file.
 
     ``taken`` are the file's names that were used and ``left`` the known ones that were not; ``kept`` are weights that come
-    from theta_0, since the family froze them; ``cast`` are dtypes other than theta_0's; ``distance`` is
-    |theta - theta_0| / |theta_0|.
+    from theta_0, since the family froze them; ``cast`` are dtypes other than theta_0's; ``distance`` is the norm of
+    theta - theta_0 over that of theta_0.
     """
 
     tensors: Params

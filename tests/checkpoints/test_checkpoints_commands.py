@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
@@ -11,8 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tangent_lib.checkpoints.__main__ import main
+from tangent_lib.checkpoints.families import FAMILIES
 from tangent_lib.checkpoints.zero_shot import check_zero_shot
 from tangent_lib.experiment import Experiment
+from tangent_lib.manifests import ROOT
 from tangent_lib.parameters import PAPER_TASKS, check_parameters
 from tests.datasets.small_files import write_all
 
@@ -41,6 +44,16 @@ def test_import_says_what_it_took_and_what_it_left(publish, tmp_path, capsys):
     ):
         assert words in shown
     assert sorted(json.loads((tmp_path / "to/tanganke/ViT-Mini-8/record.json").read_text())["tasks"]) == sorted(TASKS)
+
+
+def test_the_page_names_every_family_and_option_and_no_other(capsys):
+    page = (ROOT / "book" / "checkpoints.md").read_text()
+    rows = re.findall(r"^\| `([\w-]+)", page, re.MULTILINE)
+    assert {row for row in rows if not row.startswith("--")} == FAMILIES.keys()
+    with pytest.raises(SystemExit):
+        main(["import", "--help"])
+    options = set(re.findall(r"--[\w-]+", capsys.readouterr().out)) - {"--help"}
+    assert set(re.findall(r"--[\w-]+", " ".join(re.findall(r"^\| `--.*?\|", page, re.MULTILINE)))) == options
 
 
 @pytest.mark.parametrize(

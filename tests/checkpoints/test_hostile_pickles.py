@@ -75,7 +75,7 @@ def wrapped(name, call):
         case "as a weight":
             return OrderedDict(weights, bias=call)
         case "as a name":
-            return {"weight": torch.ones(2), Keyed(call): torch.ones(2)}
+            return {"weight": torch.ones(2), call: torch.ones(2)}
         case "beside the weights":
             return {"state_dict": weights, "arguments": call}
         case "in a module":
@@ -93,16 +93,6 @@ def wrapped(name, call):
         case "as the shape of a tensor":
             return {"weight": Call(torch._utils._rebuild_tensor_v2, tensor_parts()[0], 0, call, (1,), False, OrderedDict())}
     return net
-
-
-class Keyed:
-    """Hashable, and pickled as what it holds."""
-
-    def __init__(self, call):
-        self.call = call
-
-    def __reduce__(self):
-        return self.call.__reduce__()
 
 
 def tensor_parts():
@@ -200,21 +190,19 @@ def test_what_lies_beside_a_trap_is_still_read(trap, path):
 
 
 # -- pickles written by hand -------------------------------------------------------------------------------------------
-def system(trap):
-    return f"touch {trap}".encode()
-
-
-def short(text):
+def command(trap):
+    """The operation for a short text: what a shell is to do."""
+    text = f"touch {trap}".encode()
     return b"U" + bytes([len(text)]) + text
 
 
 HANDMADE = {
-    "GLOBAL and REDUCE": lambda trap: b"cposix\nsystem\n(" + short(system(trap)) + b"tR.",
-    "INST": lambda trap: b"(" + short(system(trap)) + b"iposix\nsystem\n.",
-    "OBJ": lambda trap: b"(cposix\nsystem\n" + short(system(trap)) + b"o.",
-    "NEWOBJ": lambda trap: b"\x80\x02cposix\nsystem\n" + short(system(trap)) + b"\x85\x81.",
-    "NEWOBJ_EX": lambda trap: b"\x80\x04cposix\nsystem\n" + short(system(trap)) + b"\x85}\x92.",
-    "STACK_GLOBAL": lambda trap: b"\x80\x04\x8c\x05posix\x8c\x06system\x93" + short(system(trap)) + b"\x85R.",
+    "GLOBAL and REDUCE": lambda trap: b"cposix\nsystem\n(" + command(trap) + b"tR.",
+    "INST": lambda trap: b"(" + command(trap) + b"iposix\nsystem\n.",
+    "OBJ": lambda trap: b"(cposix\nsystem\n" + command(trap) + b"o.",
+    "NEWOBJ": lambda trap: b"\x80\x02cposix\nsystem\n" + command(trap) + b"\x85\x81.",
+    "NEWOBJ_EX": lambda trap: b"\x80\x04cposix\nsystem\n" + command(trap) + b"\x85}\x92.",
+    "STACK_GLOBAL": lambda trap: b"\x80\x04\x8c\x05posix\x8c\x06system\x93" + command(trap) + b"\x85R.",
     "a dotted name": lambda trap: b"\x80\x04\x8c\x0btorch._utils\x8c\x1a_rebuild_tensor_v2.__call__\x93.",
     "a module below an admitted one": lambda trap: b"ccollections\nsys.modules\n.",
     "a state for a class": lambda trap: b"ccollections\nOrderedDict\n}U\x0b__setitem__cposix\nsystem\nsb.",
@@ -223,10 +211,10 @@ HANDMADE = {
     "slots for a shape": lambda trap: b"ctorch\nSize\nN}U\x07__new__cposix\nsystem\ns\x86b.",
     "slots for a format": lambda trap: b"ctorch\nFloatStorage\nN}U\x05dtypecposix\nsystem\ns\x86b.",
     "a state for a foreign class": lambda trap: b"cposix\nsystem\nN}U\x07__new__cposix\nsystem\ns\x86b.",
-    "a registered extension": lambda trap: b"\x80\x02\x82\xf1" + short(system(trap)) + b"\x85R.",
-    "a registered extension, two bytes": lambda trap: b"\x80\x02\x83\xf1\x00" + short(system(trap)) + b"\x85R.",
+    "a registered extension": lambda trap: b"\x80\x02\x82\xf1" + command(trap) + b"\x85R.",
+    "a registered extension, two bytes": lambda trap: b"\x80\x02\x83\xf1\x00" + command(trap) + b"\x85R.",
     "a persistent name": lambda trap: b"Pposix.system\n.",
-    "a persistent call": lambda trap: b"\x80\x02cposix\nsystem\n" + short(system(trap)) + b"\x86Q.",
+    "a persistent call": lambda trap: b"\x80\x02cposix\nsystem\n" + command(trap) + b"\x86Q.",
     "a buffer from outside": lambda trap: b"\x80\x05\x97.",
     "a frame too long": lambda trap: b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"N.",
     "a huge memo": lambda trap: b"\x80\x02Nr\xff\xff\xff\x7f.",
