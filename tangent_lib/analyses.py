@@ -57,7 +57,8 @@ class Analyses(Materials):
         def compute() -> tuple[dict, dict]:
             taus = [self._tau(name, mode, seed) for name in pair]
             heads = [self.head(name) for name in pair]
-            xi = xi_at(self.clip.f, self.clip.theta_0, taus, settings, heads, data, mode.linear_evaluation)
+            f, theta_0, linear = self.clip.f, self.clip.theta_0, mode.linear_evaluation
+            xi = xi_at(f, theta_0, taus, settings, heads, data, linear, batch_size=self.eval_batch)
             return {}, {"points": counts, "xi": xi}
 
         config = {**self._config(mode_name, seed, *pair), "settings": [list(each) for each in settings], "points": counts}

@@ -7,8 +7,10 @@ after any step and go on there, and several processes can share each batch, with
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +21,7 @@ from tangent_lib.data import ImageArray, PackedImages
 
 Batch = tuple[Float[Tensor, "batch ..."], Int[Tensor, " batch"]]
 WORKERS = 8
+SHARED_MEMORY = 2**30  # bytes that workers need for the batches under way
 
 
 def batches(dataset: Dataset, batch_size: int, device: torch.device) -> Iterator[Batch]:
@@ -92,7 +95,7 @@ def shuffled(count: int, batch_size: int, seed: int) -> Iterator[list[int]]:
 
 def _loaded(dataset: Dataset, order: Iterator[Sequence], device: torch.device) -> Iterator[Batch]:
     in_memory = isinstance(dataset, ImageArray)
-    workers = 0 if in_memory or device.type == "cpu" else min(WORKERS, os.cpu_count() or 1)
+    workers = 0 if in_memory or device.type == "cpu" or not _room_for_workers() else min(WORKERS, os.cpu_count() or 1)
     loader = DataLoader(
         dataset,
         batch_sampler=order,
@@ -103,6 +106,12 @@ def _loaded(dataset: Dataset, order: Iterator[Sequence], device: torch.device) -
     )
     for x, y in loader:
         yield x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+
+
+def _room_for_workers() -> bool:
+    """Workers hand images over through shared memory, of which a container may have next to none."""
+    shared = Path("/dev/shm")
+    return not shared.is_dir() or shutil.disk_usage(shared).free > SHARED_MEMORY
 
 
 def _as_is(batch: Batch) -> Batch:

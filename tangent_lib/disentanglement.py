@@ -13,6 +13,7 @@ from tangent_lib.batches import batches
 from tangent_lib.errors import InputError, unknown
 from tangent_lib.evaluate import EVAL_BATCH, features_at
 from tangent_lib.linearize import Function
+from tangent_lib.memory import enough_memory
 from tangent_lib.models import classify
 from tangent_lib.task_vectors import Params
 
@@ -110,6 +111,7 @@ def xi_at(
     data: Sequence[Dataset],
     linearized: bool,
     distances: Sequence[str] = tuple(DISTANCES),
+    batch_size: int = EVAL_BATCH,
 ) -> dict[str, list[float]]:
     """xi at many settings (alpha_1, ..., alpha_T), by prediction error and by KL divergence of the representations.
 
@@ -122,6 +124,7 @@ def xi_at(
         data: the points of each task.
         linearized: use f_lin.
         distances: some of ``DISTANCES``; the predictions and features that they need are the same.
+        batch_size: points at a time.
 
     Returns:
         for each distance the value at every setting.
@@ -136,12 +139,13 @@ def xi_at(
     for t, (head, points) in enumerate(zip(heads, data, strict=True)):
         values = sorted({setting[t] for setting in settings})
         own = [[value if s == t else 0.0 for s in range(len(taus))] for value in values]
-        for x, _ in batches(points, EVAL_BATCH, head.device):
-            alone = dict(zip(values, features_at(f, theta_0, taus, own, x, linearized)))
-            for i, together in enumerate(features_at(f, theta_0, taus, settings, x, linearized)):
-                for name, distance in chosen.items():
-                    error = distance(*(_output(z, head, name) for z in (alone[settings[i][t]], together)))
-                    xi[name][i] += error.item() * len(x) / len(points)
+        for x, _ in batches(points, batch_size, head.device):
+            with enough_memory("evaluation", len(x)):
+                alone = dict(zip(values, features_at(f, theta_0, taus, own, x, linearized)))
+                for i, together in enumerate(features_at(f, theta_0, taus, settings, x, linearized)):
+                    for name, distance in chosen.items():
+                        error = distance(*(_output(z, head, name) for z in (alone[settings[i][t]], together)))
+                        xi[name][i] += error.item() * len(x) / len(points)
     return {name: values.tolist() for name, values in xi.items()}
 
 

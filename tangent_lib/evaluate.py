@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from tangent_lib.batches import batches
 from tangent_lib.linearize import Function, value_and_tangent
+from tangent_lib.memory import enough_memory
 from tangent_lib.models import classify
 from tangent_lib.task_vectors import Params, check_match
 
@@ -27,6 +28,7 @@ def predict(
     head: Float[Tensor, "classes dim"],
     data: Dataset,
     linearized: bool,
+    batch_size: int = EVAL_BATCH,
 ) -> tuple[Int[Tensor, "settings n"], Int[Tensor, " n"]]:
     """The class predicted for every image at every setting of the alphas, by f or by its linearisation f_lin.
 
@@ -46,9 +48,10 @@ def predict(
                 [1, 1]]), tensor([0, 1]))
     """
     predictions, labels = [], []
-    for x, y in batches(data, EVAL_BATCH, head.device):
-        features = features_at(f, theta_0, taus, settings, x, linearized)
-        predictions.append(torch.stack([classify(z, head).argmax(-1) for z in features]))
+    for x, y in batches(data, batch_size, head.device):
+        with enough_memory("evaluation", len(x)):
+            features = features_at(f, theta_0, taus, settings, x, linearized)
+            predictions.append(torch.stack([classify(z, head).argmax(-1) for z in features]))
         labels.append(y)
     return torch.cat(predictions, dim=1), torch.cat(labels)
 
@@ -101,13 +104,15 @@ def accuracies_along(
     head: Float[Tensor, "classes dim"],
     data: Dataset,
     linearized: bool,
+    batch_size: int = EVAL_BATCH,
 ) -> list[float]:
     """The share of images classified rightly at theta_0 + alpha tau, for every alpha.
 
     Returns:
         one number in [0, 1] per alpha.
     """
-    predictions, labels = predict(f, theta_0, [tau], [[alpha] for alpha in alphas], head, data, linearized)
+    settings = [[alpha] for alpha in alphas]
+    predictions, labels = predict(f, theta_0, [tau], settings, head, data, linearized, batch_size)
     return [right / len(labels) for right in (predictions == labels).sum(dim=1).tolist()]
 
 

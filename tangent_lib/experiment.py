@@ -30,6 +30,7 @@ class Experiment(Analyses):
             self.head(name),
             self.task(name).split(split),
             mode.linear_evaluation,
+            self.eval_batch,
         )
 
     def zero_shot(self, name: str) -> dict[str, float]:

@@ -20,7 +20,7 @@ import torch
 from tangent_lib.errors import InputError, unknown
 from tangent_lib.experiment import Experiment
 from tangent_lib.modes import ALL_MODES
-from tangent_lib.parameters import NAMES, check_parameters
+from tangent_lib.parameters import check_parameters, given_parameters
 from tangent_lib.processes import accelerator
 from tangent_lib.store import write_whole
 from tangent_lib.trial import trial_table
@@ -90,24 +90,6 @@ def finetune_job(run: Experiment, task: str, training: str) -> list[dict]:
             }
         )
     return records
-
-
-def given_parameters(pairs: Sequence[Sequence[str]]) -> dict[str, str]:
-    """Parameters given as ``-p NAME VALUE`` on a command line.
-
-    Raises:
-        InputError: for an unknown name, or one given twice.
-
-    Example:
-        >>> given_parameters([["model", "ViT-B-16"], ["seeds", "0,1"]])
-        {'model': 'ViT-B-16', 'seeds': '0,1'}
-    """
-    for name, _ in pairs:
-        if name not in NAMES:
-            raise unknown("parameter", name, NAMES)
-        if [other for other, _ in pairs].count(name) > 1:
-            raise InputError(f"parameter '{name}' is given twice: give each once")
-    return {name: value for name, value in pairs}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from tangent_lib.checkpoints.imported import open_imported
 from tangent_lib.data import Task, load_task
 from tangent_lib.editing import ALPHAS, check_alphas
 from tangent_lib.errors import InputError, unknown
+from tangent_lib.evaluate import EVAL_BATCH
 from tangent_lib.finetune import Protocol, finetune
 from tangent_lib.models import Clip, load_clip, untrained, zero_shot_head
 from tangent_lib.modes import Mode
@@ -42,6 +43,11 @@ class Materials:
         if not self.parameters.pairs:
             raise InputError(f"a pair takes two tasks, but there is only {self.parameters.tasks[0]}: name more with -p tasks")
         return self.parameters.pairs
+
+    @property
+    def eval_batch(self) -> int:
+        """Images at a time in evaluation: fewer than usual where the micro-batch says that memory is short."""
+        return min(EVAL_BATCH, self.parameters.micro_batch or EVAL_BATCH)
 
     def untrained(self, seed: int) -> Materials:
         """The same with the image tower at a random initialisation theta_0^rd (Section 6.2)."""

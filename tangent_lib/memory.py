@@ -32,5 +32,6 @@ def enough_memory(work: str, images: int) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise InputError(
             f"{work} does not fit into the GPU's memory with {images} images at a time: lower -p micro_batch (the batch, and "
-            f"so the result, stays the same), take -p precision bf16, or free the GPU ({str(error).splitlines()[0]})"
+            "so the result, stays the same), take -p precision bf16 for fine-tuning, or free the GPU "
+            f"({str(error).splitlines()[0]})"
         ) from error

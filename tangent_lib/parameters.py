@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -171,6 +171,24 @@ def check_parameters(
     )
     check_prepared([load_manifest(name, root) for name in (*names, control)], root)
     return parameters
+
+
+def given_parameters(pairs: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Parameters given as ``-p NAME VALUE`` on a command line.
+
+    Raises:
+        InputError: for an unknown name, or one given twice.
+
+    Example:
+        >>> given_parameters([["model", "ViT-B-16"], ["seeds", "0,1"]])
+        {'model': 'ViT-B-16', 'seeds': '0,1'}
+    """
+    for name, _ in pairs:
+        if name not in NAMES:
+            raise unknown("parameter", name, NAMES)
+        if [other for other, _ in pairs].count(name) > 1:
+            raise InputError(f"parameter '{name}' is given twice: give each once")
+    return {name: value for name, value in pairs}
 
 
 def words(value: object) -> tuple[str, ...]:

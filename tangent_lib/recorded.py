@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from tangent_lib.batches import batches
 from tangent_lib.cost import step_costs
-from tangent_lib.data import batches
-from tangent_lib.errors import unknown
+from tangent_lib.errors import InputError, unknown
 from tangent_lib.experiment import Experiment
 from tangent_lib.manifests import ROOT
 from tangent_lib.miniature import NAMES, read_card
 from tangent_lib.modes import ABLATION_MODES, ATTENTION_MODES, MODES
 from tangent_lib.ntk import support_shares
-from tangent_lib.parameters import check_parameters, words
+from tangent_lib.parameters import check_parameters, given_parameters, words
 from tangent_lib.provenance import provenance
+from tangent_lib.store import write_whole
 
 BOX = (0.2, 0.4, 0.6, 0.8, 1.0)  # alpha_1 = alpha_2 at which xi is recorded, in the box where alpha is searched
 XI_GRID = 12  # values on each axis over [-3, 3] (Figure 9)
@@ -171,24 +173,48 @@ def _merged(old: dict, new: dict) -> dict:
     return {**old, **both}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Errors of the reader's input end in one line and status 2."""
+    parser = argparse.ArgumentParser(prog="python -m tangent_lib.recorded", description=__doc__)
     parser.add_argument("--model", default="ViT-Mini-8")
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--sections", default=",".join(SECTIONS), help="some of them; the others stay as recorded before")
     parser.add_argument("--store", default="auto")
-    args = parser.parse_args()
-    run = Experiment(check_parameters(model=args.model, seeds=args.seeds, store=args.store))
-    path, before, record = recorded_path(args.model), read_recorded(run), make_record(run, words(args.sections))
+    parser.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="others", help="another parameter"
+    )
+    parser.add_argument("--receipt", type=Path, help="compute into the store only and write this file when all is done")
+    given = parser.parse_args(arguments)
+    try:
+        parameters = {"model": given.model, "seeds": given.seeds, "store": given.store, **given_parameters(given.others)}
+        run, sections = Experiment(check_parameters(**parameters)), words(given.sections)
+        if given.receipt:
+            _leave_receipt(run, sections, given.receipt)
+        else:
+            _update_record(run, sections)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _leave_receipt(run: Experiment, sections: Sequence[str], path: Path) -> None:
+    """Have the store hold all that these sections take, so that whoever writes the record finds it."""
+    make_record(run, sections)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    receipt = {"sections": sections, "seeds": run.parameters.seeds, "provenance": provenance()}
+    write_whole(path, (json.dumps(receipt, indent=1) + "\n").encode())
+
+
+def _update_record(run: Experiment, sections: Sequence[str]) -> None:
+    path, before, record = recorded_path(run.parameters.model), read_recorded(run), make_record(run, sections)
     if before is not None and {**before, "provenance": {}} == {**json.loads(json.dumps(record)), "provenance": {}}:
         print(f"{path.relative_to(ROOT)} holds these results already")
         return
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(record, indent=1) + "\n")
-    new.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
     print(f"wrote {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

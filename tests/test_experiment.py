@@ -150,11 +150,11 @@ def test_negations_are_those_of_every_task(run, monkeypatch):
 def test_a_mode_is_what_is_trained_and_what_is_evaluated(run, monkeypatch, name, training, evaluation, result):
     trained, evaluated = [], []
 
-    def finetune(f, theta_0, head, data, protocol, linearized, seed, label, names):
+    def finetune(f, theta_0, head, data, protocol, linearized, *others):
         trained.append(linearized)
         return theta_0
 
-    def accuracies_along(f, theta_0, tau, alphas, head, data, linearized):
+    def accuracies_along(f, theta_0, tau, alphas, head, data, linearized, batch_size):
         evaluated.append(linearized)
         return [0.5 for _ in alphas]
 

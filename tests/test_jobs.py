@@ -10,9 +10,9 @@ import torch
 from tangent_lib import trial
 from tangent_lib.errors import InputError
 from tangent_lib.experiment import Experiment
-from tangent_lib.jobs import TRAININGS, finetune_job, given_parameters, main
+from tangent_lib.jobs import TRAININGS, finetune_job, main
 from tangent_lib.modes import ABLATION_MODES, ALL_MODES
-from tangent_lib.parameters import check_parameters
+from tangent_lib.parameters import check_parameters, given_parameters
 
 SHORT = {"tasks": "Digits", "steps": "2", "batch_size": "8"}
 

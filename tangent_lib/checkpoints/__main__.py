@@ -18,10 +18,10 @@ from tangent_lib.checkpoints.imported import ImportRecord, import_family
 from tangent_lib.checkpoints.zero_shot import check_zero_shot
 from tangent_lib.errors import InputError, unknown
 from tangent_lib.experiment import Experiment
-from tangent_lib.jobs import DRAWN_CONTROL, TRAININGS, given_parameters
+from tangent_lib.jobs import DRAWN_CONTROL, TRAININGS
 from tangent_lib.models import fingerprint, load_clip
 from tangent_lib.modes import ALL_MODES
-from tangent_lib.parameters import check_parameters, words
+from tangent_lib.parameters import check_parameters, given_parameters, words
 
 DONE, DIFFERS, REFUSED = 0, 1, 2
 

@@ -1,0 +1,144 @@
+"""What there is to run, and which of it ``workflow/config.yaml`` asks for. Every job reads this: torch is not loaded."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from functools import cache
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tangent_lib.errors import InputError, unknown
+from tangent_lib.manifests import ROOT
+
+SHARED = ("non-linear", "linear")
+ATTENTION = ("attention-only", "attention-biases", "attention-mlp", "attention-mlp-biases")
+RANDOM = ("random-non-linear", "random-linear")
+TRAININGS = (*SHARED, *ATTENTION, *RANDOM)
+# the notebooks in the order in which they start, the long ones first, and the trainings that each uses
+PAGES = {
+    "08_attention_only": (*SHARED, *ATTENTION),
+    "07_random_init": (*SHARED, *RANDOM),
+    "03_nonlinear_advantage": ("non-linear",),
+    "05_linear_ft": SHARED,
+    "04_disentanglement": SHARED,
+    "06_ntk_localization": (),
+    "10_at_scale": (),
+    "02_task_vectors": ("non-linear",),
+    "01_miniature": (),
+    "09_claims": (),
+}
+AT_SCALE = tuple(page for page in PAGES if page not in ("01_miniature", "10_at_scale"))  # those that any model can fill
+# the sections of a recorded file, and the trainings that each uses
+SECTIONS = {
+    "non-linear": ("non-linear",),
+    "linear": ("linear",),
+    "negation": SHARED,
+    "attention": ("attention-only",),
+    "untrained": ("random-non-linear",),
+    "untrained linear": ("random-linear",),
+    "ntk": (),
+    "ablation": ATTENTION,
+    "xi_grids": ("non-linear",),
+    "cost": (),
+}
+FIRST_SEED = ("xi_grids",)  # of one seed only
+MEASURED = ("cost",)  # not kept in the store: measured where the record is written
+MINIATURES = tuple(sorted(card.parent.name for card in (ROOT / "tangent_lib" / "miniature").glob("*/card.json")))
+STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class Record(BaseModel):
+    """One model of ``records``: the seeds and sections to record, and whether its own pages are executed."""
+
+    model_config = STRICT
+
+    seeds: list[int] = Field([0, 1, 2, 3, 4], min_length=1)
+    sections: list[Literal[*SECTIONS]] = Field(list(SECTIONS), min_length=1)
+    pages: bool = False
+
+
+class Config(BaseModel):
+    """The keys of ``workflow/config.yaml``."""
+
+    model_config = STRICT
+
+    pages: str = ""
+    common: str = ""
+    records: dict[str, Record] = {}
+    trainings: Literal["auto", "all", "none"] = "auto"
+    gpus_per_job: int = Field(1, ge=0)
+    threads: int | Literal["auto"] = "auto"
+
+
+def read_config(config: Mapping[str, object]) -> Config:
+    """The configuration that Snakemake read, checked.
+
+    Raises:
+        InputError: for an unknown key or a value that cannot be used.
+
+    Example:
+        >>> read_config({"records": {"ViT-B-32": {"seeds": [0]}}}).records["ViT-B-32"].pages
+        False
+    """
+    given = {key: value for key, value in config.items() if value is not None}  # as in --config pages=
+    try:
+        return Config.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        *outer, key = first["loc"]
+        place = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise unknown("key of the configuration", key, (Record if outer else Config).model_fields) from error
+        raise InputError(f"configuration, {place}: {first['msg']}; see workflow/config.yaml") from error
+
+
+@cache
+def defaults() -> dict[str, str]:
+    """The parameters of the notebooks and their defaults, from the parameters cell of the first one.
+
+    Example:
+        >>> defaults()["model"], defaults()["tasks"]
+        ('ViT-Mini-8', 'auto')
+    """
+    notebook = json.loads((ROOT / "notebooks" / "01_miniature.ipynb").read_text())
+    tagged = (cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", ()))
+    return dict(re.findall(r'^(\w+): str = "(.*?)"', "".join(next(tagged)["source"]), re.MULTILINE))
+
+
+def read_arguments(line: str) -> dict[str, str]:
+    """Parameters written as papermill takes them.
+
+    Raises:
+        InputError: for anything but ``-p NAME VALUE`` with a known name.
+
+    Example:
+        >>> read_arguments("-p model ViT-B-16 -p seeds 0,1")
+        {'model': 'ViT-B-16', 'seeds': '0,1'}
+    """
+    try:
+        given = shlex.split(line)
+    except ValueError:  # a quote that is not closed
+        given = [""]
+    found = {}
+    for flag, name, value in itertools.zip_longest(*[iter(given)] * 3):
+        if flag not in ("-p", "--parameters") or value is None:
+            raise InputError(f"parameters '{line}': give them as -p NAME VALUE, such as -p seeds 0,1 -p steps 100")
+        if name not in defaults():
+            raise unknown("parameter", name, defaults())
+        found[name] = value
+    return found
+
+
+def listed(value: str) -> list[str]:
+    """The words of a comma-separated list, with or without brackets and quotes.
+
+    Example:
+        >>> listed('["Signs", "Digits"]'), listed("0,1")
+        (['Signs', 'Digits'], ['0', '1'])
+    """
+    return [word.strip(" '\"") for word in value.strip().removeprefix("[").removesuffix("]").split(",") if word.strip(" '\"")]

@@ -1,0 +1,79 @@
+"""Run a command on GPUs that are free: ``python -m tangent_lib.workflow.gpus COUNT COMMAND ...``.
+
+On a cluster the scheduler hands out GPUs; on one machine with several, this does, among all commands that are started
+through it. Without any GPU the command just runs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tangent_lib.errors import InputError
+
+
+def visible() -> list[str]:
+    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them, or all that the driver lists."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name.strip() for name in given.split(",") if name.strip()]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [str(number) for number, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]
+
+
+def take(names: Sequence[str], count: int, pause: float = 1.0) -> list[str]:
+    """So many of these GPUs that are free, waiting until there are. They are held until this process and its children end.
+
+    Raises:
+        InputError: if there are fewer than ``count`` in all.
+
+    Example:
+        >>> take(["0", "1"], 3)
+        Traceback (most recent call last):
+        tangent_lib.errors.InputError: a job wants 3 GPUs, but this machine has 2...
+    """
+    if count > len(names):
+        raise InputError(
+            f"a job wants {count} GPUs, but this machine has {len(names)} ({', '.join(names)}): lower gpus_per_job with "
+            "--config gpus_per_job=1, or set CUDA_VISIBLE_DEVICES"
+        )
+    while True:
+        held: dict[str, int] = {}
+        for name in names:
+            lock = os.open(Path(tempfile.gettempdir(), f"gpu-{name}.lock"), os.O_RDONLY | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held[name] = lock
+            except BlockingIOError:
+                os.close(lock)
+            if len(held) == count:
+                for handle in held.values():
+                    os.set_inheritable(handle, True)  # the lock is the open file's: it lasts as long as the command
+                return list(held)
+        for handle in held.values():  # too few: let others have them meanwhile
+            os.close(handle)
+        time.sleep(pause)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Become the command, with ``CUDA_VISIBLE_DEVICES`` set to the GPUs that were taken."""
+    count, names = int(arguments[0]), visible()
+    if names and count:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(take(names, count))
+    os.execvp(arguments[1], arguments[1:])
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        sys.exit(f"error: {error}")

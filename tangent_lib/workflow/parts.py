@@ -1,0 +1,179 @@
+"""The jobs that follow from a configuration: read by ``workflow/Snakefile``.
+
+A *part* is one model with its parameters: the pages of the book, or a model recorded over several seeds. Each needs
+fine-tunings, one a task, training and seed; its pages and its recorded sections say which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tangent_lib.errors import InputError, unknown
+from tangent_lib.manifests import ROOT, load_manifest, task_names
+from tangent_lib.workflow.config import (
+    AT_SCALE,
+    FIRST_SEED,
+    MEASURED,
+    MINIATURES,
+    PAGES,
+    SHARED,
+    TRAININGS,
+    Config,
+    defaults,
+    listed,
+    read_arguments,
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One model with its parameters, and what is to be computed for it."""
+
+    name: str
+    parameters: dict[str, str]
+    pages: tuple[str, ...]
+    sections: tuple[str, ...]
+    trainings: tuple[str, ...]
+    gpus_per_job: int
+
+    @property
+    def model(self) -> str:
+        return self.parameters.get("model", defaults()["model"])
+
+    @property
+    def seeds(self) -> list[int]:
+        return [int(seed) for seed in listed(self.parameters.get("seeds", defaults()["seeds"]))]
+
+    @property
+    def folder(self) -> str:
+        return self.model.replace("/", "_")
+
+    @property
+    def work(self) -> str:
+        return f"runs/workflow/{self.name}/{self.folder}"
+
+    @property
+    def real(self) -> bool:
+        """Not one of the miniatures, which need neither data nor a GPU."""
+        return self.model not in MINIATURES
+
+    @property
+    def gpus(self) -> int:
+        return self.gpus_per_job if self.real else 0
+
+    @property
+    def data_root(self) -> Path:
+        given = self.parameters.get("data_root", "auto")
+        return ROOT / ("data" if given == "auto" else given)
+
+    def _names(self, parameter: str) -> list[str]:
+        given = self.parameters.get(parameter, "auto")
+        kind = "images" if self.real else "miniature"
+        return list(task_names(kind, control=parameter == "control")) if given == "auto" else listed(given)
+
+    @property
+    def tasks(self) -> list[str]:
+        return self._names("tasks")
+
+    def prepared(self, *tasks: str) -> list[str]:
+        """The marks of the image datasets among these tasks, or among all of its own and its control: they are prepared."""
+        names = tasks or (*self.tasks, *self._names("control"))
+        return [f"runs/workflow/data/{name}" for name in names if load_manifest(name, self.data_root).kind == "images"]
+
+    @property
+    def version(self) -> str:
+        """Kept results are of no use once this changes: the store's version, and the card of shipped weights."""
+        folder = ROOT / "tangent_lib"
+        version = re.search(r"^VERSION = (\d+)", (folder / "store.py").read_text(), re.MULTILINE)[1]
+        return version if self.real else f"{version}-{digest([folder / 'miniature' / self.model / 'card.json'])}"
+
+    def arguments(self, without: Iterable[str] = (), **others: object) -> str:
+        """Its parameters as a command line gives them, some left out, some replaced."""
+        given = {name: value for name, value in {**self.parameters, **others}.items() if name not in without}
+        return " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in given.items())
+
+    def finetunings(self, trainings: Iterable[str], seeds: Iterable[int] | None = None) -> list[str]:
+        """The receipts of those of these trainings that are jobs of their own, one a task and seed."""
+        return [
+            f"{self.work}/{training}/{task}-{seed}.json"
+            for training in TRAININGS
+            if training in trainings and training in self.trainings
+            for seed in (self.seeds if seeds is None else seeds)
+            for task in self.tasks
+        ]
+
+    def evaluations(self) -> list[str]:
+        """The receipts of its sections, one a seed, but for what is measured with the record."""
+        return [
+            f"{self.work}/evaluated/{section.replace(' ', '-')}-{seed}.json"
+            for section in self.sections
+            if section not in MEASURED
+            for seed in (self.seeds[:1] if section in FIRST_SEED else self.seeds)
+        ]
+
+
+def read_parts(config: Config) -> dict[tuple[str, str], Part]:
+    """The parts of a configuration: ``("book", FOLDER)`` first, then a ``("records", FOLDER)`` for each recorded model.
+
+    Raises:
+        InputError: for parameters, tasks or seeds that cannot be used.
+
+    Example:
+        >>> from tangent_lib.workflow.config import read_config
+        >>> list(read_parts(read_config({"records": {"ViT-B-32": {}}})))
+        [('book', 'ViT-Mini-8'), ('records', 'ViT-B-32')]
+    """
+    common = read_arguments(config.common)
+    parts = [_part("book", {**common, **read_arguments(config.pages)}, PAGES, (), config)]
+    for model, record in config.records.items():
+        parameters = {**common, "model": model, "seeds": ",".join(map(str, record.seeds))}
+        parts.append(_part("records", parameters, AT_SCALE if record.pages else (), record.sections, config))
+    roots = {part.data_root for part in parts}
+    if len(roots) > 1:
+        names = " and ".join(map(str, roots))
+        raise InputError(f"data_root {names}: all jobs read the same data; give it in common, not in pages")
+    return {(part.name, part.folder): part for part in parts}
+
+
+def _part(name: str, parameters: dict[str, str], pages: Iterable[str], sections: Iterable[str], config: Config) -> Part:
+    model = parameters.get("model", defaults()["model"])
+    short = name == "book" and model in MINIATURES  # starting a process each would cost more than it gains
+    trainings = {"auto": SHARED if short else TRAININGS, "all": TRAININGS, "none": ()}[config.trainings]
+    if parameters.get("checkpoints", "none") != "none":  # they take the place of non-linear fine-tuning
+        trainings = tuple(training for training in trainings if training != "non-linear")
+    part = Part(name, parameters, tuple(pages), tuple(sections), trainings, config.gpus_per_job)
+    seeds = listed(parameters.get("seeds", defaults()["seeds"]))
+    if not seeds or len(set(seeds)) < len(seeds) or not all(seed.isdecimal() for seed in seeds):
+        raise InputError(f"seeds '{','.join(seeds)}' of {model}: give one seed or several different ones, from 0 up")
+    if len(seeds) > 1 and parameters.get("checkpoints", "none") != "none":
+        raise InputError(f"checkpoints come from one run, but {len(seeds)} seeds are asked for {model}: give one")
+    known = task_names(data_root=part.data_root)
+    for task in (*part.tasks, *part._names("control")):
+        if task not in known:
+            raise unknown("task", task, known)
+    return part
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """One checksum of the contents of several files.
+
+    Example:
+        >>> digest([ROOT / "LICENSE"]) == digest([ROOT / "LICENSE"]) != digest([ROOT / "Makefile"])
+        True
+    """
+    whole = hashlib.sha256()
+    for path in sorted(paths):
+        whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()[:16]
+
+
+def library() -> list[Path]:
+    """The files that decide what a page shows. Weights are known by their cards; the gallery reads finished pages."""
+    own = [path for path in (ROOT / "tangent_lib").rglob("*") if path.suffix in (".py", ".html", ".json", ".gz")]
+    others = [*(ROOT / "data_manifests").glob("*"), ROOT / "book" / "tangent.mplstyle", ROOT / "requirements.txt"]
+    return [path for path in (*own, *others) if path.name != "gallery.py" and path.parent.name != "workflow"]
