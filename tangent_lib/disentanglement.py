@@ -136,17 +136,31 @@ def xi_at(
         raise InputError("empty grid: give at least one setting of the alphas")
     chosen = {name: distance_named(name) for name in distances}
     xi = {name: torch.zeros(len(settings), dtype=torch.float64) for name in chosen}
-    for t, (head, points) in enumerate(zip(heads, data, strict=True)):
-        values = sorted({setting[t] for setting in settings})
-        own = [[value if s == t else 0.0 for s in range(len(taus))] for value in values]
-        for x, _ in batches(points, batch_size, head.device):
-            with enough_memory("evaluation", len(x)):
-                alone = dict(zip(values, features_at(f, theta_0, taus, own, x, linearized)))
-                for i, together in enumerate(features_at(f, theta_0, taus, settings, x, linearized)):
-                    for name, distance in chosen.items():
-                        error = distance(*(_output(z, head, name) for z in (alone[settings[i][t]], together)))
-                        xi[name][i] += error.item() * len(x) / len(points)
+    parts = [(t, x) for t, points in enumerate(data) for x, _ in batches(points, batch_size, heads[t].device)]
+    images = [x for _, x in parts]
+    with enough_memory("evaluation", batch_size):
+        alone = [_alone(f, theta_0, taus, settings, t, x, linearized) for t, x in parts]
+        for i, together in enumerate(features_at(f, theta_0, taus, settings, images, linearized)):
+            for (t, x), own, z in zip(parts, alone, together):
+                for name, distance in chosen.items():
+                    error = distance(*(_output(each, heads[t], name) for each in (own[settings[i][t]], z)))
+                    xi[name][i] += error.item() * len(x) / len(data[t])
     return {name: values.tolist() for name, values in xi.items()}
+
+
+def _alone(
+    f: Function,
+    theta_0: Params,
+    taus: Sequence[Params],
+    settings: Sequence[Sequence[float]],
+    t: int,
+    x: Tensor,
+    linearized: bool,
+) -> dict[float, Tensor]:
+    """The features that tau_t by itself gives of a batch of its task, by the value of its alpha."""
+    values = sorted({setting[t] for setting in settings})
+    own = [[value if s == t else 0.0 for s in range(len(taus))] for value in values]
+    return {value: z for value, (z,) in zip(values, features_at(f, theta_0, taus, own, [x], linearized))}
 
 
 def _output(features: Tensor, head: Tensor, distance: str) -> Tensor:

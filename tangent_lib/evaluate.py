@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 import torch
 from jaxtyping import Float, Int
@@ -50,50 +51,63 @@ def predict(
     predictions, labels = [], []
     for x, y in batches(data, batch_size, head.device):
         with enough_memory("evaluation", len(x)):
-            features = features_at(f, theta_0, taus, settings, x, linearized)
-            predictions.append(torch.stack([classify(z, head).argmax(-1) for z in features]))
+            features = features_at(f, theta_0, taus, settings, [x], linearized)
+            predictions.append(torch.stack([classify(z, head).argmax(-1) for (z,) in features]))
         labels.append(y)
     return torch.cat(predictions, dim=1), torch.cat(labels)
 
 
 def features_at(
-    f: Function, theta_0: Params, taus: Sequence[Params], settings: Settings, x: Tensor, linearized: bool
-) -> Iterator[Tensor]:
-    """The features of a batch at theta_0 + sum_t alpha_t tau_t, setting by setting, by f or by f_lin.
+    f: Function, theta_0: Params, taus: Sequence[Params], settings: Settings, parts: Sequence[Tensor], linearized: bool
+) -> Iterator[list[Tensor]]:
+    """The features of some batches at theta_0 + sum_t alpha_t tau_t, setting by setting, by f or by f_lin.
 
     Example:
         >>> f = lambda params, x: x * params["w"] ** 2
         >>> theta_0, tau, x = {"w": torch.tensor(1.0)}, {"w": torch.tensor(1.0)}, torch.tensor(1.0)
-        >>> [list(features_at(f, theta_0, [tau], [[0.0], [2.0]], x, linearized)) for linearized in (False, True)]
-        [[tensor(1.), tensor(9.)], [tensor(1.), tensor(5.)]]
+        >>> [list(features_at(f, theta_0, [tau], [[0.0], [2.0]], [x], linearized)) for linearized in (False, True)]
+        [[[tensor(1.)], [tensor(9.)]], [[tensor(1.)], [tensor(5.)]]]
     """
-    if linearized:
-        value, tangents = None, []
-        for tau in taus:
-            value, tangent = value_and_tangent(f, theta_0, tau, x)
-            tangents.append(tangent)
-        for alphas in settings:
-            yield value + sum(alpha * tangent for alpha, tangent in zip(alphas, tangents, strict=True))
+    if not linearized:
+        yield from ([f(theta, x) for x in parts] for theta in edited_weights(theta_0, taus, settings))
         return
+    passes = [[value_and_tangent(f, theta_0, tau, x) for tau in taus] for x in parts]
+    for alphas in settings:
+        moves = [sum(alpha * tangent for alpha, (_, tangent) in zip(alphas, each, strict=True)) for each in passes]
+        yield [each[-1][0] + move for each, move in zip(passes, moves)]
+
+
+def edited_weights(theta_0: Params, taus: Sequence[Params], settings: Settings) -> Iterator[Params]:
+    """theta_0 + sum_t alpha_t tau_t, setting by setting; what is yielded is overwritten by the next.
+
+    The first alphas that a setting shares with the one before it are not added again: on a grid, all but the last.
+
+    Example:
+        >>> theta_0, taus = {"w": torch.tensor(1.0)}, [{"w": torch.tensor(1.0)}, {"w": torch.tensor(10.0)}]
+        >>> [theta["w"].item() for theta in edited_weights(theta_0, taus, [[0.0, 0.0], [2.0, 0.0], [2.0, 3.0]])]
+        [1.0, 3.0, 33.0]
+    """
     for tau in taus:
         check_match(theta_0, tau)
-    buffers = [{name: torch.empty_like(value) for name, value in theta_0.items()} for _ in taus[:2]]
+    buffers = [{name: torch.empty_like(value) for name, value in theta_0.items()} for _ in taus]
+    before: Sequence[float] = ()
+    sums: list[Params] = []  # theta_0 + alpha_1 tau_1, that + alpha_2 tau_2, and so on
     for alphas in settings:
-        yield f(_edited(theta_0, taus, alphas, buffers), x)
+        shared = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(alphas, before))))
+        del sums[shared:]
+        for alpha, tau, buffer in list(zip(alphas, taus, buffers, strict=True))[shared:]:
+            sums.append(_moved(sums[-1] if sums else theta_0, tau, alpha, buffer))
+        before = alphas
+        yield sums[-1] if sums else theta_0
 
 
-def _edited(theta_0: Params, taus: Sequence[Params], alphas: Sequence[float], buffers: Sequence[Params]) -> Params:
-    """theta_0 + sum_t alpha_t tau_t, in buffers that serve again: to allocate anew takes longer than to add."""
-    moves = [(alpha, tau) for alpha, tau in zip(alphas, taus, strict=True) if alpha]
-    if not moves:
-        return theta_0
-    theta = buffers[0]
-    for name, start in theta_0.items():
-        (alpha, tau), *others = moves
-        torch.mul(tau[name], alpha, out=theta[name]).add_(start)
-        for alpha, tau in others:
-            theta[name].add_(torch.mul(tau[name], alpha, out=buffers[1][name]))
-    return theta
+def _moved(theta: Params, tau: Params, alpha: float, buffer: Params) -> Params:
+    """theta + alpha tau, in a buffer that serves again: to allocate anew takes longer than to add."""
+    if not alpha:
+        return theta
+    for name, value in theta.items():
+        torch.mul(tau[name], alpha, out=buffer[name]).add_(value)
+    return buffer
 
 
 def accuracies_along(
