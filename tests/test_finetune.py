@@ -191,24 +191,24 @@ def test_weights_that_are_not_finite_are_never_returned(toy):
 
 
 @BOTH
-def test_bf16_trains_the_miniature_close_to_fp32(random_clip, task, few, linearized):
+def test_bf16_ends_within_a_tenth_of_the_way_from_fp32(clip, task, linearized):
     digits = task("Digits")
-    head = zero_shot_head(random_clip, digits.classes, digits.manifest.templates)
-    data = few(digits.split("train"), 16)
+    head = zero_shot_head(clip, digits.classes, digits.manifest.templates)
+    data = digits.split("train")
     runs = [
         finetune(
-            random_clip.f,
-            random_clip.theta_0,
+            clip.f,
+            clip.theta_0,
             head,
             data,
-            Protocol(steps=3, batch_size=16, learning_rate=1e-3, precision=precision),
+            Protocol(steps=10, batch_size=16, learning_rate=6e-4, precision=precision),
             linearized,
             seed=0,
         )
         for precision in ("fp32", "bf16")
     ]
     moved, apart = (
-        sum((runs[0][k] - other[k]).square().sum() for k in runs[0]) for other in (random_clip.theta_0, runs[1])
+        sum((runs[0][k] - other[k]).square().sum() for k in runs[0]) for other in (clip.theta_0, runs[1])
     )
-    assert 0 < apart < 0.2 * moved
+    assert 0 < apart.sqrt() < 0.1 * moved.sqrt()
     assert {value.dtype for value in runs[1].values()} == {torch.float32}
