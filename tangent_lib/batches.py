@@ -21,7 +21,7 @@ from tangent_lib.data import ImageArray, PackedImages
 
 Batch = tuple[Float[Tensor, "batch ..."], Int[Tensor, " batch"]]
 WORKERS = 8
-SHARED_MEMORY = 2**30  # bytes that workers need for the batches under way
+AHEAD = 2  # batches that each worker has under way
 
 
 def batches(dataset: Dataset, batch_size: int, device: torch.device) -> Iterator[Batch]:
@@ -34,7 +34,7 @@ def batches(dataset: Dataset, batch_size: int, device: torch.device) -> Iterator
         [[0, 1], [2, 3], [4]]
     """
     order = (list(range(i, min(i + batch_size, len(dataset)))) for i in range(0, len(dataset), batch_size))
-    yield from _loaded(dataset, order, device)
+    yield from _loaded(dataset, order, device, batch_size)
 
 
 def training_batches(
@@ -69,11 +69,11 @@ def training_batches(
 
     def order() -> Iterator[list]:
         for at, batch in enumerate(islice(shuffled(len(dataset), size, seed), start, None), start):
-            keys = [(index, (seed << 40) + at * size + i) for i, index in enumerate(batch)] if draws else batch
+            keys = [(index, ((seed << 40) + at * size + i) % 2**64) for i, index in enumerate(batch)] if draws else batch
             mine = keys[number::processes]
             yield from (mine[part] for part in parts)
 
-    loaded = _loaded(dataset, order(), device)
+    loaded = _loaded(dataset, order(), device, step)
     while True:
         yield [next(loaded) for _ in parts]
 
@@ -93,25 +93,28 @@ def shuffled(count: int, batch_size: int, seed: int) -> Iterator[list[int]]:
         yield from one_pass
 
 
-def _loaded(dataset: Dataset, order: Iterator[Sequence], device: torch.device) -> Iterator[Batch]:
+def _loaded(dataset: Dataset, order: Iterator[Sequence], device: torch.device, batch_size: int) -> Iterator[Batch]:
     in_memory = isinstance(dataset, ImageArray)
-    workers = 0 if in_memory or device.type == "cpu" or not _room_for_workers() else min(WORKERS, os.cpu_count() or 1)
+    workers = 0 if in_memory or device.type == "cpu" else _workers(batch_size * dataset[0][0].nbytes)
     loader = DataLoader(
         dataset,
         batch_sampler=order,
         generator=torch.Generator(),  # of the workers' seeds; global random numbers stay as they are
         collate_fn=_as_is if in_memory else None,
         num_workers=workers,
+        prefetch_factor=AHEAD if workers else None,
         pin_memory=bool(workers) and device.type == "cuda",
     )
     for x, y in loader:
         yield x.to(device, non_blocking=True), y.to(device, non_blocking=True)
 
 
-def _room_for_workers() -> bool:
-    """Workers hand images over through shared memory, of which a container may have next to none."""
-    shared = Path("/dev/shm")
-    return not shared.is_dir() or shutil.disk_usage(shared).free > SHARED_MEMORY
+def _workers(batch_bytes: int) -> int:
+    """As many as there are cores and room for: batches are handed over in shared memory, of which containers have little."""
+    processes, shared = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), Path("/dev/shm")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    room = shutil.disk_usage(shared).free // (2 * AHEAD * batch_bytes) if shared.is_dir() else WORKERS
+    return min(WORKERS, max(1, cores // processes), room // processes)
 
 
 def _as_is(batch: Batch) -> Batch:

@@ -62,7 +62,7 @@ class PackedImages(Dataset):
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, Tensor]:
         index, seed = key if isinstance(key, tuple) else (key, 0)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             x = self.transform(self.split.image(index))
         return x, self.split.labels[index]
 

@@ -136,9 +136,9 @@ def xi_at(
         raise InputError("empty grid: give at least one setting of the alphas")
     chosen = {name: distance_named(name) for name in distances}
     xi = {name: torch.zeros(len(settings), dtype=torch.float64) for name in chosen}
-    parts = [(t, x) for t, points in enumerate(data) for x, _ in batches(points, batch_size, heads[t].device)]
-    images = [x for _, x in parts]
     with enough_memory("evaluation", batch_size):
+        parts = [(t, x) for t, points in enumerate(data) for x, _ in batches(points, batch_size, heads[t].device)]
+        images = [x for _, x in parts]
         alone = [_alone(f, theta_0, taus, settings, t, x, linearized) for t, x in parts]
         for i, together in enumerate(features_at(f, theta_0, taus, settings, images, linearized)):
             for (t, x), own, z in zip(parts, alone, together):

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -130,6 +131,8 @@ def finetune(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         start = snapshots.restore(optimizer) if snapshots else 0
+        if processes.num_processes > 1 and len({*gather_object([start])}) > 1:
+            raise InputError("the processes do not see one state of the interrupted training: all must share the store")
         place = (processes.process_index, processes.num_processes)
         images = training_batches(data, protocol.batch_size, device, seed, start, place, micro_batch)
         shown = progress and processes.is_main_process
@@ -142,8 +145,8 @@ def finetune(
             optimizer.zero_grad(set_to_none=True)
             with enough_memory("fine-tuning", micro_batch or protocol.batch_size):
                 loss = _gradients(module, head, next(images), min(protocol.batch_size, len(data)), protocol, processes)
-            torch.nn.utils.clip_grad_norm_(weights, protocol.clip_norm)
-            optimizer.step()
+                torch.nn.utils.clip_grad_norm_(weights, protocol.clip_norm)
+                optimizer.step()
             if step % 50 == 0 or step == protocol.steps - 1:
                 _check_finite(loss, step, protocol)
             if snapshots and processes.is_main_process and step + 1 < protocol.steps:

@@ -70,6 +70,8 @@ def finetune_job(run: Experiment, task: str, training: str) -> list[dict]:
         InputError: for an unknown task or training.
     """
     kind, records = training_named(training), []
+    if run.imported and training == "non-linear":
+        raise InputError("checkpoints take the place of non-linear fine-tuning: leave them out, or take another training")
     mode = ALL_MODES[kind.mode]
     for seed in run.parameters.seeds:
         start = time.perf_counter()

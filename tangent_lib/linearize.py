@@ -101,6 +101,8 @@ def linearize(f: Function, theta_0: Params) -> Function:
 
     def f_lin(params: Params, x: Tensor) -> Tensor:
         value, tangent = value_and_tangent(f, theta_0, subtract(params, theta_0), x)
+        if torch.is_autocast_enabled(x.device.type):  # in half precision a small tangent would be lost in the sum
+            return value.float() + tangent.float()
         return value + tangent
 
     return f_lin

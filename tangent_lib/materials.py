@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tangent_lib.checkpoints.imported import open_imported
 from tangent_lib.data import Task, load_task
+from tangent_lib.datasets.disk import check_disk
 from tangent_lib.editing import ALPHAS, check_alphas
 from tangent_lib.errors import InputError, unknown
 from tangent_lib.evaluate import EVAL_BATCH
@@ -91,6 +92,8 @@ class Materials:
         snapshots = Snapshots(self.store.beside("finetuned", config, ".state"))
 
         def compute() -> tuple[Params, dict]:
+            size = sum(self.clip.theta_0[key].nbytes for key in trained)
+            check_disk(self.store.root, 4 * size / 1e9, f"fine-tuning {name}, with its state,")  # weights three times, result
             theta = finetune(
                 self.clip.f,
                 self.clip.theta_0,

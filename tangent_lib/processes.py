@@ -4,24 +4,44 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor
 
 from tangent_lib.errors import InputError
 from tangent_lib.store import Entry, Store
 
+PATIENCE = timedelta(days=7)  # for as long others may wait while the first waits for what another job computes
+TOGETHER = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+
 
 def accelerator(device: torch.device) -> Accelerator:
     """The processes that train together, and what this one's part is.
+
+    Precision is the protocol's alone: what accelerate's own configuration says of it would change results under one key.
+
+    Raises:
+        InputError: if accelerate is configured to divide the model, and not the images, among processes.
 
     Example:
         >>> accelerator(torch.device("cpu")).num_processes
         1
     """
-    return Accelerator(cpu=device.type == "cpu")
+    found = Accelerator(
+        cpu=device.type == "cpu" and not PartialState._shared_state,
+        mixed_precision="no",
+        dynamo_backend="no",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+    )
+    if found.distributed_type not in TOGETHER:
+        raise InputError(
+            f"accelerate's configuration asks for {found.distributed_type.value}: launch with --multi_gpu, or on processors "
+            "with torchrun"
+        )
+    return found
 
 
 def own_device(device: str) -> str:

@@ -19,6 +19,7 @@ from tangent_lib.cost import step_costs
 from tangent_lib.errors import InputError, unknown
 from tangent_lib.experiment import Experiment
 from tangent_lib.manifests import ROOT
+from tangent_lib.memory import enough_memory
 from tangent_lib.miniature import NAMES, read_card
 from tangent_lib.modes import ABLATION_MODES, ATTENTION_MODES, MODES
 from tangent_lib.ntk import support_shares
@@ -36,6 +37,11 @@ Summaries = dict[str, dict[str, dict]]  # by mode, then by seed
 def configuration(run: Experiment) -> dict:
     """What a recorded file belongs to, as JSON values."""
     names = (*run.parameters.tasks, run.parameters.control)
+    special = {}  # only where it is so: what was recorded before knows nothing of it
+    if run.parameters.by_epochs:
+        special["epochs"] = {name: run.protocol(name).steps for name in run.parameters.tasks}
+    if run.imported:
+        special["checkpoints"] = run.imported.digest
     return json.loads(
         json.dumps(
             {
@@ -44,6 +50,7 @@ def configuration(run: Experiment) -> dict:
                 "card": read_card(run.parameters.model)["sha256"] if run.parameters.model in NAMES else None,
                 "order": names,
                 "alphas": run.alphas,
+                **special,
             }
         )
     )
@@ -120,8 +127,10 @@ def _ntk(run: Experiment) -> dict:
 def _cost(run: Experiment) -> dict:
     """The cost of a training step in every way: the seconds of each round, the bytes kept for the backward pass."""
     task, protocol = run.parameters.tasks[0], run.parameters.protocol
-    x, y = next(iter(batches(run.task(task).split("train"), protocol.batch_size, run.clip.device)))
-    costs = step_costs(run.clip.f, run.clip.theta_0, run.head(task), x, y, repeats=9)
+    images = min(protocol.batch_size, run.parameters.micro_batch or protocol.batch_size)
+    x, y = next(iter(batches(run.task(task).split("train"), images, run.clip.device)))
+    with enough_memory("measuring the cost of a step", images):
+        costs = step_costs(run.clip.f, run.clip.theta_0, run.head(task), x, y, repeats=9)
     return {"cost": {way: {"seconds": list(c.rounds), "saved_bytes": c.saved_bytes} for way, c in costs.items()}}
 
 
@@ -207,7 +216,13 @@ def _leave_receipt(run: Experiment, sections: Sequence[str], path: Path) -> None
 
 
 def _update_record(run: Experiment, sections: Sequence[str]) -> None:
-    path, before, record = recorded_path(run.parameters.model), read_recorded(run), make_record(run, sections)
+    path, before = recorded_path(run.parameters.model), read_recorded(run)
+    if before is None and path.is_file() and run.parameters.model not in NAMES:  # a miniature can be recorded anew
+        raise InputError(
+            f"{path.relative_to(ROOT)} holds results of another configuration (weights, data, protocol or checkpoints): "
+            "move it away first, or give the parameters that it was made with"
+        )
+    record = make_record(run, sections)
     if before is not None and {**before, "provenance": {}} == {**json.loads(json.dumps(record)), "provenance": {}}:
         print(f"{path.relative_to(ROOT)} holds these results already")
         return

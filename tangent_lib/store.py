@@ -8,6 +8,7 @@ A lock file per entry keeps two processes from computing the same thing; the sys
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from tangent_lib.datasets.disk import full_disk, is_full
 from tangent_lib.errors import InputError
 from tangent_lib.provenance import provenance
 
@@ -57,9 +59,14 @@ class Store:
         self.root = Path(root)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass
+            with tempfile.NamedTemporaryFile(dir=self.root) as file, FileLock(f"{file.name}.lock", fallback_to_soft=False):
+                Path(f"{file.name}.lock").unlink(missing_ok=True)
         except OSError as error:
+            if error.errno == errno.ENOSYS:
+                raise InputError(
+                    f"the store '{root}' lies on a file system without locks, so jobs cannot share it: mount it with flock, "
+                    "or name another folder with -p store"
+                ) from error
             raise InputError(
                 f"the store '{root}' cannot be written ({error.strerror}): name another folder with "
                 "-p store, or make this one writable"
@@ -77,7 +84,7 @@ class Store:
         if found is None:
             base = self._base(kind, config)
             base.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{base}.lock"):
+            with FileLock(f"{base}.lock", fallback_to_soft=False):
                 found = self.find(kind, config, set_aside=True)
                 if found is None:
                     start = time.perf_counter()
@@ -179,6 +186,8 @@ def write_whole(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and is_full(error):
+            raise full_disk(f"'{path.name}'", len(data), path.parent) from error
         raise

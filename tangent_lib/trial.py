@@ -22,7 +22,7 @@ class Trial:
     """What a step of one way to fine-tune took.
 
     Attributes:
-        seconds: a step, loading of images included.
+        seconds: a step; on a GPU without loading of images, which goes on beside it as fast as processors allow.
         peak_bytes: of the accelerator's memory; None on a processor, where it is not measured.
     """
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from tangent_lib import data
 from tangent_lib.batches import training_batches
@@ -95,6 +96,20 @@ def test_training_batches_of_prepared_images_are_the_same_whatever_divides_them(
             assert torch.equal(parts[0], x[i::2]) and torch.equal(parts[1], y[i::2])
     ((x, _),) = next(training_batches(train, 6, CPU, 0, start=7))
     assert torch.equal(x, whole[7][0][0])
+
+
+def test_workers_load_what_one_process_loads(textures, random_clip):
+    train = load_task("Texture3", random_clip, data_root=textures).split("train")
+    keys = [[(i, 7 + i) for i in range(j, j + 5)] for j in range(0, 40, 5)]
+    passes = [list(DataLoader(train, batch_sampler=keys, num_workers=workers)) for workers in (0, 2)]
+    for (x, y), (again, labels) in zip(*passes, strict=True):
+        assert torch.equal(x, again) and torch.equal(y, labels)
+
+
+@pytest.mark.parametrize("seed", [20250101, 2**40])
+def test_any_seed_augments(textures, random_clip, seed):
+    train = load_task("Texture3", random_clip, data_root=textures).split("train")
+    assert next(training_batches(train, 4, CPU, seed))[0][0].shape == (4, 3, 32, 32)
 
 
 def test_an_image_is_augmented_anew_in_each_pass(textures, random_clip):

@@ -66,6 +66,8 @@ def launch(folder, processes):
     (folder / "program.py").write_text(PROGRAM)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    if processes > 1:
+        environment["ACCELERATE_MIXED_PRECISION"] = "bf16"  # as a user's own configuration may say: it must not matter
     done = subprocess.run(
         [*command, str(folder / "program.py"), str(folder)], env=environment, cwd=ROOT, capture_output=True, text=True
     )

@@ -83,6 +83,8 @@ def _import(options: argparse.Namespace) -> int:
     family.check(tasks)
     if options.folder and options.revision:
         raise InputError("--revision names a commit of the hub, but --from takes files from a folder: give one of the two")
+    if not (options.folder or family.repository):
+        raise InputError(f"{family.name} is not on the hub: get the files from {family.page} and give --from FOLDER")
     run = None
     if options.data_root:  # what is missing there is refused before the import starts
         given = {"model": options.model, "pretrained": options.pretrained, "data_root": options.data_root}
@@ -121,6 +123,8 @@ def _export(options: argparse.Namespace) -> int:
         raise unknown("training", options.training, TRAININGS)
     given = {"control": DRAWN_CONTROL, "tasks": options.task, **given_parameters(options.parameters)}
     run, kind = Experiment(check_parameters(**given)), TRAININGS[options.training]
+    if run.imported and options.training == "non-linear":
+        raise InputError(f"checkpoints of {run.imported.record.family} were not trained here: leave out -p checkpoints")
     mode = ALL_MODES[kind.mode]
     for seed in run.parameters.seeds:
         each = run.untrained(seed) if kind.untrained else run

@@ -46,7 +46,8 @@ def _parser() -> argparse.ArgumentParser:
 
     command("list", _list, "*", "Show which datasets there are and which are ready.")
     made = command("prepare", _prepare, "+", "Download what is not there, decode and pack the images.")
-    made.add_argument("--from", dest="raw_root", metavar="DIR", help="use files that lie here; downloads nothing")
+    folder = "the folder that holds the datasets' folders; downloads nothing"
+    made.add_argument("--from", dest="raw_root", metavar="DIR", help=folder)
     made.add_argument("--offline", action="store_true", help="download nothing")
     made.add_argument("--again", action="store_true", help="remove the prepared form and make it anew")
     made = command("verify", _verify, "+", "Check counts and checksums, and that no test image is in train or val.")

@@ -106,6 +106,12 @@ def labels_of_folders(manifest: Manifest, folders: Iterable[str]) -> tuple[list[
     labels = {folder: _label(folder, known) for folder in folders}
     strange = [folder for folder in folders if labels[folder] is None]
     if strange and isinstance(manifest.classes, list):
+        elsewhere = [folder for i, folder in enumerate(folders) if labels[folder] not in (None, i)]
+        if elsewhere:
+            raise InputError(
+                f"{manifest.name}: the manifest does not name the class folders {_some(strange)}, and alphabetical order "
+                f"does not decide, since {elsewhere[0]} has another place in it: give `classes` there as FOLDER: name"
+            )
         return names, {folder: i for i, folder in enumerate(folders)}
     if strange:
         raise InputError(

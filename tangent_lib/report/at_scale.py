@@ -189,7 +189,7 @@ def gpu_table(
             f"hours, {seeds} seeds": f"{seeds * both:.0f}",
             f"days on {gpus}": f"{seeds * both / gpus / 24:.1f}",
             f"price, {seeds} seeds": f"{seeds * both * price:.0f}",
-            "longest job, hours": f"{job:.1f}",
+            "longest fine-tuning, hours": f"{job:.1f}",
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 

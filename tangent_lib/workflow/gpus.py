@@ -49,7 +49,11 @@ def take(names: Sequence[str], count: int, pause: float = 1.0) -> list[str]:
     while True:
         held: dict[str, int] = {}
         for name in names:
-            lock = os.open(Path(tempfile.gettempdir(), f"gpu-{name}.lock"), os.O_RDONLY | os.O_CREAT, 0o644)
+            path = Path(tempfile.gettempdir(), f"gpu-{name}.lock")
+            try:
+                lock = os.open(path, os.O_RDONLY)
+            except FileNotFoundError:  # only then: what another user made may be opened there, but not with O_CREAT
+                lock = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 held[name] = lock

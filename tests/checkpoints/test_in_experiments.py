@@ -9,7 +9,9 @@ from published import TASKS
 from tangent_lib.checkpoints.imported import import_family
 from tangent_lib.errors import InputError
 from tangent_lib.experiment import Experiment
+from tangent_lib.jobs import finetune_job
 from tangent_lib.parameters import check_parameters
+from tangent_lib.recorded import configuration
 from tests.datasets.small_files import write_all
 
 
@@ -51,8 +53,17 @@ def test_results_with_and_without_an_import_never_mix(run):
     for mode, differs in kinds:
         configs = [each._config(mode, 0, *TASKS) for each in (with_import, without)]
         assert (configs[0] != configs[1]) == differs, mode
+    assert configuration(with_import) != configuration(without) != configuration(run(checkpoints="none", steps="epochs"))
     with_import.addition("non-linear", 0)
     assert not list(with_import.store.root.glob("finetuned/*"))
+
+
+def test_what_others_trained_is_neither_trained_nor_exported_as_ours(run, tmp_path):
+    with_import = run()
+    with pytest.raises(InputError, match="take the place of non-linear fine-tuning"):
+        finetune_job(with_import, TASKS[0], "non-linear")
+    (record,) = finetune_job(with_import, TASKS[0], "linear")
+    assert record["computed"]
 
 
 def test_a_task_that_was_not_imported_is_refused_at_once(run):
