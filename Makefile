@@ -25,7 +25,7 @@ report: .venv/.installed ## run the notebooks, build the book; ARGS="-p seeds 0,
 	@echo "the book: $(CURDIR)/_build/html/index.html"
 
 test: .venv/.installed ## unit tests, docstring examples, and the notebooks against their committed outputs
-	$(BIN)/python -m pytest tests tangent_lib
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(JOBS) tests tangent_lib
 	@echo "==> the notebooks, from an empty store"
 	@store=$$(mktemp -d) && trap 'rm -rf "$$store"' EXIT && TANGENT_STORE="$$store" $(WORKFLOW) checks --forceall --config threads=$(THREADS)
 
