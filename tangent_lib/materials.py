@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tangent_lib.checkpoints.imported import open_imported
 from tangent_lib.data import Task, load_task
-from tangent_lib.datasets.disk import check_disk
+from tangent_lib.disk import check_disk
 from tangent_lib.editing import ALPHAS, check_alphas
 from tangent_lib.errors import InputError, unknown
 from tangent_lib.evaluate import EVAL_BATCH

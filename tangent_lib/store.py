@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from tangent_lib.datasets.disk import full_disk, is_full
+from tangent_lib.disk import full_disk, is_full
 from tangent_lib.errors import InputError
 from tangent_lib.provenance import provenance
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from tangent_lib.datasets.disk import free_bytes, in_words
+from tangent_lib.disk import free_bytes, in_words
 from tangent_lib.errors import InputError
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tangent_lib.datasets.disk import in_words
 from tangent_lib.datasets.layouts import find_layout
 from tangent_lib.datasets.prepare import Card, current_card, prepare, prepared_folder, read_card
 from tangent_lib.datasets.verify import verify
+from tangent_lib.disk import in_words
 from tangent_lib.errors import InputError, unknown
 from tangent_lib.manifests import Manifest, load_manifest, task_names
 

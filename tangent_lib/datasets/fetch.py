@@ -22,9 +22,9 @@ from filelock import FileLock
 from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 
-from tangent_lib.datasets.disk import DiskFull, check_disk, full_disk, is_full
 from tangent_lib.datasets.resume import download
 from tangent_lib.datasets.unpack import is_archive, leaves, place, unpack
+from tangent_lib.disk import DiskFull, check_disk, full_disk, is_full
 from tangent_lib.errors import InputError
 from tangent_lib.manifests import Download, File, Manifest
 

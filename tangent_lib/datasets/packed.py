@@ -28,8 +28,8 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
-from tangent_lib.datasets.disk import full_disk, is_full
 from tangent_lib.datasets.listing import Item
+from tangent_lib.disk import full_disk, is_full
 from tangent_lib.errors import InputError
 
 HASH_BYTES = 16

@@ -21,11 +21,11 @@ from filelock import FileLock
 from pydantic import BaseModel, ValidationError
 from torch.utils.data import random_split
 
-from tangent_lib.datasets.disk import check_disk
 from tangent_lib.datasets.fetch import fetch, recorded
 from tangent_lib.datasets.layouts import LAYOUTS, Layout, find_layout
 from tangent_lib.datasets.listing import Item, Listing
 from tangent_lib.datasets.packed import PackedSplit, find_split, write_split
+from tangent_lib.disk import check_disk
 from tangent_lib.errors import InputError
 from tangent_lib.manifests import STRICT, Manifest, load_manifest
 from tangent_lib.provenance import provenance

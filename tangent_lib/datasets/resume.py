@@ -17,8 +17,8 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from tangent_lib.datasets.disk import free_bytes, full_disk, in_words, is_full
 from tangent_lib.datasets.unpack import BAR
+from tangent_lib.disk import free_bytes, full_disk, in_words, is_full
 from tangent_lib.errors import InputError
 
 CHUNK = 1 << 16

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from tangent_lib.datasets.disk import check_disk, full_disk, is_full
+from tangent_lib.disk import check_disk, full_disk, is_full
 from tangent_lib.errors import InputError, unknown
 
 CHUNK = 1 << 20

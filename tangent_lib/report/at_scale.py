@@ -260,7 +260,7 @@ def results_table(records: Mapping[str, Record]) -> pd.DataFrame:
             for mode in (mode for mode in SECTION if mode in numbers):
                 absolute, normalised = numbers[mode][i]
                 printed = {"addition, absolute": f"{absolute:.1f}", "addition, normalised": f"{normalised:.1f}"}
-                rows[(f"CLIP, printed in paper {title}", scale, mode)] = printed
+                rows[(f"CLIP, paper {title}", scale, mode)] = printed
     table = pd.DataFrame.from_dict(rows, orient="index", columns=[*MEASURES, "seeds", "steps", "commit", "machine", "date"])
     return table.rename_axis(["scale", "model", "mode"]).fillna(NONE)
 

@@ -11,8 +11,8 @@ import pytest
 from archives import NOISE, contents
 from sources import COMMIT, HUB, REPO, WHOLE, archives, fetched_files, in_sight, manifest
 
-from tangent_lib.datasets.disk import DiskFull
 from tangent_lib.datasets.fetch import fetch
+from tangent_lib.disk import DiskFull
 from tangent_lib.errors import InputError
 
 

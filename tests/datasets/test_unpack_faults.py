@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import pytest
 from archives import NOISE, TREE, entry, files_of, gzipped, refused, tarred, zipped
 
-from tangent_lib.datasets.disk import DiskFull, check_disk
 from tangent_lib.datasets.unpack import unpack
+from tangent_lib.disk import DiskFull, check_disk
 from tangent_lib.errors import InputError
 from tangent_lib.manifests import ROOT
 

@@ -125,12 +125,12 @@ def test_a_record_made_elsewhere_stands_beside_the_miniature_and_the_papers(fold
     accuracies, origin = ["90.0 ± 0.0", "70.0 ± 0.0", "80.0 ± 0.0"], ["abc123", "A100, 64 cores", "2026-11-22"]
     assert ours.tolist() == [*accuracies, "2", "2000 of 128, bf16", *origin]
     assert table.loc[("miniature", "ViT-Mini-8", "linear"), "single-task"] == "75.0"
-    printed = table.loc[("CLIP, printed in paper 1", "ViT-B/32", "linear")]
+    printed = table.loc[("CLIP, paper 1", "ViT-B/32", "linear")]
     assert printed["addition, absolute"] == "76.5" and printed["commit"] == printed["single-task"] == "–"
-    assert table.loc[("CLIP, printed in paper 2", "ViT-L/14", "attention-only"), "addition, normalised"] == "93.7"
+    assert table.loc[("CLIP, paper 2", "ViT-L/14", "attention-only"), "addition, normalised"] == "93.7"
 
 
 def test_without_records_there_are_the_papers_numbers(tmp_path):
     table = at_scale.results_table(at_scale.read_all(tmp_path))
-    assert {scale for scale, _, _ in table.index} == {"CLIP, printed in paper 1", "CLIP, printed in paper 2"}
+    assert {scale for scale, _, _ in table.index} == {"CLIP, paper 1", "CLIP, paper 2"}
     assert isinstance(table, pd.DataFrame) and len(table) == 18

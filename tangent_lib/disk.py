@@ -22,7 +22,7 @@ def check_disk(path: Path, gigabytes: int | float, what: str) -> None:
     Example:
         >>> check_disk(Path("data/cars"), 1e9, "Cars")
         Traceback (most recent call last):
-        tangent_lib.datasets.disk.DiskFull: Cars needs 1000000000.0 GB of disk, but only ... are free at ...
+        tangent_lib.disk.DiskFull: Cars needs 1000000000.0 GB of disk, but only ... are free at ...
     """
     if gigabytes * 1e9 > free_bytes(path):
         raise full_disk(what, gigabytes * 1e9, path)
