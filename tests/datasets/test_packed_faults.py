@@ -12,7 +12,8 @@ import torch
 from prepared import arrays_of, items_of
 from safetensors.torch import save_file
 
-from tangent_lib.datasets import disk, packed
+from tangent_lib import disk
+from tangent_lib.datasets import packed
 from tangent_lib.datasets.listing import Item
 from tangent_lib.datasets.packed import find_split, open_split, write_split
 from tangent_lib.errors import InputError

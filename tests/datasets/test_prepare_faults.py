@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 from prepared import edit_manifest, everything, numbered, offline, write
 
-from tangent_lib.datasets import disk, packed, prepare
+from tangent_lib import disk
+from tangent_lib.datasets import packed, prepare
 from tangent_lib.datasets.layouts import Layout
 from tangent_lib.datasets.listing import Item, Listing
 from tangent_lib.datasets.prepare import check_prepared, ensure_prepared, prepared_folder, read_card, split_items

@@ -158,7 +158,8 @@ def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
 FULL = """
 import sys
 from pathlib import Path
-from tangent_lib.datasets import disk, unpack
+from tangent_lib import disk
+from tangent_lib.datasets import unpack
 disk.free_bytes = lambda path: 10**9          # what was free when it was looked, before others wrote
 try:
     unpack.unpack(Path(sys.argv[1]), Path(sys.argv[2], "to"))
