@@ -2,7 +2,7 @@
 
     python -m tangent_lib.jobs finetune --task Cars --training linear -p model ViT-B-16 -p seeds 0
     python -m tangent_lib.jobs dry-run -p model ViT-B-16
-    accelerate launch --num_processes 4 -m tangent_lib.jobs finetune ...
+    accelerate launch --multi_gpu --num_processes 4 -m tangent_lib.jobs finetune ...
 """
 
 from __future__ import annotations

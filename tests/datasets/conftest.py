@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from file_server import FileServer
 from huggingface_hub import constants
+from prepared import arrays_of, items_of
 
 from tangent_lib.datasets import resume
+from tangent_lib.datasets.packed import write_split
 
 
 @pytest.fixture
@@ -24,3 +26,20 @@ def server(monkeypatch, tmp_path):
 @pytest.fixture
 def root(tmp_path):
     return tmp_path / "data"
+
+
+@pytest.fixture
+def arrays():
+    return arrays_of()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "prepared" / "Cars"
+
+
+@pytest.fixture
+def written(folder, arrays):
+    """The folder, in which ``val`` was written from the arrays."""
+    write_split(folder, "val", items_of(arrays))
+    return folder

@@ -9,33 +9,15 @@ import threading
 from functools import partial
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
-from prepared import SIZES, arrays_of, items_of
+from prepared import SIZES, items_of
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
 from tangent_lib.datasets import packed
 from tangent_lib.datasets.listing import Item, file_item
 from tangent_lib.datasets.packed import content_hash, open_split, write_split
-
-
-@pytest.fixture
-def arrays():
-    return arrays_of()
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "prepared" / "Cars"
-
-
-@pytest.fixture
-def written(folder, arrays):
-    """The folder, in which ``val`` was written from the arrays."""
-    write_split(folder, "val", items_of(arrays))
-    return folder
 
 
 # -- what is written is read -------------------------------------------------------------------------------------------

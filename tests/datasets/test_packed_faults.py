@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from prepared import arrays_of, items_of
+from prepared import items_of
 from safetensors.torch import save_file
 
 from tangent_lib import disk
@@ -17,23 +17,6 @@ from tangent_lib.datasets import packed
 from tangent_lib.datasets.listing import Item
 from tangent_lib.datasets.packed import find_split, open_split, write_split
 from tangent_lib.errors import InputError
-
-
-@pytest.fixture
-def arrays():
-    return arrays_of()
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "prepared" / "Cars"
-
-
-@pytest.fixture
-def written(folder, arrays):
-    """The folder, in which ``val`` was written from the arrays."""
-    write_split(folder, "val", items_of(arrays))
-    return folder
 
 
 def fail(error):
