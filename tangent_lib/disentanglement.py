@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from tangent_lib.batches import batches
 from tangent_lib.errors import InputError, unknown
-from tangent_lib.evaluate import EVAL_BATCH, features_at
+from tangent_lib.evaluate import EVAL_BATCH, FeaturesAt, Settings, features_at
 from tangent_lib.linearize import Function
 from tangent_lib.memory import enough_memory
 from tangent_lib.models import classify
@@ -106,7 +106,7 @@ def xi_at(
     f: Function,
     theta_0: Params,
     taus: Sequence[Params],
-    settings: Sequence[Sequence[float]],
+    settings: Settings,
     heads: Sequence[Tensor],
     data: Sequence[Dataset],
     linearized: bool,
@@ -135,32 +135,33 @@ def xi_at(
     if not len(settings):
         raise InputError("empty grid: give at least one setting of the alphas")
     chosen = {name: distance_named(name) for name in distances}
-    xi = {name: torch.zeros(len(settings), dtype=torch.float64) for name in chosen}
+    errors: dict[str, list[Tensor]] = {name: [] for name in chosen}
     with enough_memory("evaluation", batch_size):
         parts = [(t, x) for t, points in enumerate(data) for x, _ in batches(points, batch_size, heads[t].device)]
-        images = [x for _, x in parts]
-        alone = [_alone(f, theta_0, taus, settings, t, x, linearized) for t, x in parts]
-        for i, together in enumerate(features_at(f, theta_0, taus, settings, images, linearized)):
-            for (t, x), own, z in zip(parts, alone, together):
-                for name, distance in chosen.items():
-                    error = distance(*(_output(each, heads[t], name) for each in (own[settings[i][t]], z)))
-                    xi[name][i] += error.item() * len(x) / len(data[t])
-    return {name: values.tolist() for name, values in xi.items()}
+        features = features_at(f, theta_0, taus, [x for _, x in parts], linearized)
+        alone = _alone(features, settings, [t for t, _ in parts])
+        for alphas, together in zip(settings, features(settings, range(len(parts)))):
+            for name, distance in chosen.items():
+                pairs = [
+                    (_output(alone[i][alphas[t]], heads[t], name), _output(z, heads[t], name))
+                    for i, ((t, _), z) in enumerate(zip(parts, together))
+                ]
+                shares = [len(x) / len(data[t]) for t, x in parts]
+                errors[name].append(sum(share * distance(*pair) for share, pair in zip(shares, pairs)))
+    return {name: torch.stack(values).tolist() for name, values in errors.items()}
 
 
-def _alone(
-    f: Function,
-    theta_0: Params,
-    taus: Sequence[Params],
-    settings: Sequence[Sequence[float]],
-    t: int,
-    x: Tensor,
-    linearized: bool,
-) -> dict[float, Tensor]:
-    """The features that tau_t by itself gives of a batch of its task, by the value of its alpha."""
-    values = sorted({setting[t] for setting in settings})
-    own = [[value if s == t else 0.0 for s in range(len(taus))] for value in values]
-    return {value: z for value, (z,) in zip(values, features_at(f, theta_0, taus, own, [x], linearized))}
+def _alone(features: FeaturesAt, settings: Settings, tasks: Sequence[int]) -> list[dict[float, Tensor]]:
+    """For each batch the features that its own task vector gives by itself, by the value of its alpha."""
+    alone: list[dict[float, Tensor]] = [{} for _ in tasks]
+    for t in dict.fromkeys(tasks):
+        own = [i for i, task in enumerate(tasks) if task == t]
+        values = sorted({alphas[t] for alphas in settings})
+        only = [[value if s == t else 0.0 for s in range(len(settings[0]))] for value in values]
+        for value, outputs in zip(values, features(only, own)):
+            for i, z in zip(own, outputs):
+                alone[i][value] = z
+    return alone
 
 
 def _output(features: Tensor, head: Tensor, distance: str) -> Tensor:

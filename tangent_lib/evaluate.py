@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 
 import torch
@@ -11,13 +11,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tangent_lib.batches import batches
-from tangent_lib.linearize import Function, value_and_tangent
+from tangent_lib.fast.linear import value_and_tangents
+from tangent_lib.linearize import Function
 from tangent_lib.memory import enough_memory
 from tangent_lib.models import classify
 from tangent_lib.task_vectors import Params, check_match
 
-EVAL_BATCH = 250
+EVAL_BATCH = 125  # on a processor, activations of more leave its caches; a GPU is busy with as many
 Settings = Sequence[Sequence[float]]  # for each setting, one alpha per task vector
+FeaturesAt = Callable[[Settings, Sequence[int]], Iterator[list[Tensor]]]
 
 
 @torch.no_grad()
@@ -51,30 +53,40 @@ def predict(
     predictions, labels = [], []
     for x, y in batches(data, batch_size, head.device):
         with enough_memory("evaluation", len(x)):
-            features = features_at(f, theta_0, taus, settings, [x], linearized)
+            features = features_at(f, theta_0, taus, [x], linearized)(settings, [0])
             predictions.append(torch.stack([classify(z, head).argmax(-1) for (z,) in features]))
         labels.append(y)
     return torch.cat(predictions, dim=1), torch.cat(labels)
 
 
 def features_at(
-    f: Function, theta_0: Params, taus: Sequence[Params], settings: Settings, parts: Sequence[Tensor], linearized: bool
-) -> Iterator[list[Tensor]]:
-    """The features of some batches at theta_0 + sum_t alpha_t tau_t, setting by setting, by f or by f_lin.
+    f: Function, theta_0: Params, taus: Sequence[Params], parts: Sequence[Tensor], linearized: bool
+) -> FeaturesAt:
+    """A function that gives the features of chosen batches at theta_0 + sum_t alpha_t tau_t, setting by setting.
+
+    For f_lin, one pass over the batches serves all settings that are asked for, now and later: it is affine in the alphas.
+
+    Args:
+        parts: batches; the function takes the numbers of those that are wanted.
 
     Example:
-        >>> f = lambda params, x: x * params["w"] ** 2
+        >>> f = lambda params, x: x * params["w"] * params["w"]
         >>> theta_0, tau, x = {"w": torch.tensor(1.0)}, {"w": torch.tensor(1.0)}, torch.tensor(1.0)
-        >>> [list(features_at(f, theta_0, [tau], [[0.0], [2.0]], [x], linearized)) for linearized in (False, True)]
+        >>> [list(features_at(f, theta_0, [tau], [x], linearized)([[0.0], [2.0]], [0])) for linearized in (False, True)]
         [[[tensor(1.)], [tensor(9.)]], [[tensor(1.)], [tensor(5.)]]]
     """
     if not linearized:
-        yield from ([f(theta, x) for x in parts] for theta in edited_weights(theta_0, taus, settings))
-        return
-    passes = [[value_and_tangent(f, theta_0, tau, x) for tau in taus] for x in parts]
-    for alphas in settings:
-        moves = [sum(alpha * tangent for alpha, (_, tangent) in zip(alphas, each, strict=True)) for each in passes]
-        yield [each[-1][0] + move for each, move in zip(passes, moves)]
+        return lambda settings, chosen: (
+            [f(theta, parts[i]) for i in chosen] for theta in edited_weights(theta_0, taus, settings)
+        )
+    passes = [value_and_tangents(f, theta_0, taus, x) for x in parts]
+
+    def affine(settings: Settings, chosen: Sequence[int]) -> Iterator[list[Tensor]]:
+        for alphas in settings:
+            moves = [zip(alphas, passes[i][1], strict=True) for i in chosen]
+            yield [passes[i][0] + sum(alpha * tau for alpha, tau in move) for i, move in zip(chosen, moves)]
+
+    return affine
 
 
 def edited_weights(theta_0: Params, taus: Sequence[Params], settings: Settings) -> Iterator[Params]:
@@ -106,7 +118,7 @@ def _moved(theta: Params, tau: Params, alpha: float, buffer: Params) -> Params:
     if not alpha:
         return theta
     for name, value in theta.items():
-        torch.mul(tau[name], alpha, out=buffer[name]).add_(value)
+        torch.add(value, tau[name], alpha=alpha, out=buffer[name])
     return buffer
 
 

@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from tangent_lib.batches import Batch, training_batches
 from tangent_lib.errors import InputError
-from tangent_lib.linearize import Function, linearize
+from tangent_lib.fast.linear import linearize
+from tangent_lib.linearize import Function
 from tangent_lib.memory import enough_memory
 from tangent_lib.models import classify
 from tangent_lib.processes import accelerator
@@ -127,7 +128,7 @@ def finetune(
     own = _Trained(model, theta_0, sorted(trained))
     module = processes.prepare_model(own, device_placement=False)
     weights = list(own.weights)
-    optimizer = torch.optim.AdamW(weights, lr=protocol.learning_rate, weight_decay=protocol.weight_decay)
+    optimizer = torch.optim.AdamW(weights, lr=protocol.learning_rate, weight_decay=protocol.weight_decay, fused=True)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         start = snapshots.restore(optimizer) if snapshots else 0

@@ -2,41 +2,25 @@
 
     f_lin(x; theta) = f(x; theta_0) + (theta - theta_0)^T grad_theta f(x; theta_0)
 
-The second term is a Jacobian-vector product, computed by forward-mode differentiation at the cost of about one more
-forward pass. Models here are functions ``f(params, x)``; ``functional`` makes one of any ``torch.nn.Module``.
+The second term is a Jacobian-vector product, computed by forward-mode differentiation. This is the plain formula, and the
+reference; ``tangent_lib.fast.linear`` gives the same in less time and memory, and is what training and evaluation use. Models
+here are functions ``f(params, x)``; ``functional`` makes one of any ``torch.nn.Module``.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tangent_lib.fast.operations import fast_operations, forward_differentiable
 from tangent_lib.task_vectors import Params, check_match, subtract
 
 Function = Callable[[Params, Tensor], Tensor]
-
-
-@contextmanager
-def forward_differentiable() -> Iterator[None]:
-    """Inside, attention is computed by operations that forward-mode differentiation knows.
-
-    ``nn.MultiheadAttention`` has a fused fast path in eval mode, and scaled dot-product attention has fused kernels;
-    neither has a forward derivative. This is the one place that switches both off, and back on afterwards.
-    """
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
 def functional(module: nn.Module) -> tuple[Function, Params]:
@@ -59,7 +43,8 @@ def functional(module: nn.Module) -> tuple[Function, Params]:
 
     def f(params: Params, x: Tensor) -> Tensor:
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-        return functional_call(module, {**params, **buffers}, (x,))
+        with fast_operations(params, x):
+            return functional_call(module, {**params, **buffers}, (x,))
 
     return f, {name: p.detach().clone() for name, p in module.named_parameters()}
 

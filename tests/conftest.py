@@ -22,6 +22,7 @@ def pytest_configure(config):
         "error",
         "ignore::DeprecationWarning",
         "ignore::PendingDeprecationWarning",
+        "ignore:.*has no tangent rule",
         "ignore:.torch.jit.script. is deprecated:FutureWarning",
         "error::DeprecationWarning:tangent_lib",
     ):

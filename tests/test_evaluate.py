@@ -23,7 +23,7 @@ def toy(rng):
     """Weights, two task vectors, a head and enough points for several batches, the last one not full."""
     draw = lambda *shape: torch.randn(*shape, generator=rng, dtype=torch.float64)
     theta_0, tau, sigma = ({"w": draw(4, 6), "v": draw(6, 5)} for _ in range(3))
-    labels = torch.randint(3, (2 * EVAL_BATCH + 101,), generator=rng)
+    labels = torch.randint(3, (4 * EVAL_BATCH + 101,), generator=rng)
     return theta_0, tau, sigma, draw(3, 5), TensorDataset(draw(len(labels), 4), labels)
 
 
