@@ -1,0 +1,181 @@
+"""The neural tangent kernel of all outputs without a Jacobian (tangent-space paper, Section 6.1).
+
+    K_c(x_i, x_j) = sum over layers of <sum_s g_is a_is^T, sum_t g_jt a_jt^T>
+
+with what entered a layer at token s, a_is, and what comes back to it from output c, g_is. Layer by layer, the cheaper of two
+ways is taken: the inner product of the sums, or sum_st (a_is . a_jt) (g_is . g_jt). ``ntk.ntk`` is the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.func import jacrev, vmap
+
+from tangent_lib.errors import InputError
+from tangent_lib.fast.products import linear
+from tangent_lib.fast.watched import NotWatched, Use, watch
+from tangent_lib.linearize import Function, forward_differentiable
+from tangent_lib.task_vectors import Params
+
+MEMORY = 2**26  # numbers
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Some points, passed through f: their outputs, with a graph, and what their weights did."""
+
+    outputs: Tensor
+    uses: list[Use]
+    rest: Tensor | None  # the Jacobian of weights that could not be watched, (points, outputs, numbers)
+
+    def cotangents(self, output: int) -> list[Tensor]:
+        total = self.outputs[:, output].sum()
+        found = torch.autograd.grad(total, [use.y for use in self.uses], retain_graph=True, allow_unused=True)
+        return [torch.zeros_like(use.y) if g is None else g for use, g in zip(self.uses, found, strict=True)]
+
+
+def ntk_of_outputs(
+    f: Function,
+    params: Params,
+    x: Float[Tensor, "n ..."],
+    x2: Float[Tensor, "n2 ..."] | None = None,
+    memory: int = MEMORY,
+) -> Float[Tensor, "outputs n n2"]:
+    """One neural tangent kernel an output, all from the same passes (Section 6.1).
+
+        K_cij = grad_theta f_c(x_i; theta_0) . grad_theta f_c(x_j'; theta_0)
+
+    Args:
+        f: a function ``f(params, x)`` with some numbers a point, ``(batch, outputs)``: the logits. Points do not mix.
+        params: theta_0; the gradient is with respect to these alone.
+        x: the points of the rows.
+        x2: the points of the columns; None for those of the rows.
+        memory: about so many numbers are held at a time, beside the kernels; points are taken in blocks that fit. It changes
+            speed, not the result.
+
+    Returns:
+        K, ``(outputs, n, n)`` or ``(outputs, n, n2)``, in the dtype of the parameters.
+
+    Raises:
+        InputError: for no parameters, no points, or an ``f`` with another shape.
+
+    Example:
+        >>> f = lambda params, x: torch.nn.functional.linear(x, params["w"])   # output c has the gradient x in row c
+        >>> ntk_of_outputs(f, {"w": torch.zeros(2, 2)}, torch.tensor([[1.0, 0.0], [1.0, 2.0]]))[1]
+        tensor([[1., 1.],
+                [1., 5.]])
+    """
+    if not params or len(x) == 0 or (x2 is not None and len(x2) == 0):
+        raise InputError("the kernel needs at least one parameter, and one point for its rows and its columns")
+    names, rest = _watchable(f, params, x[:1])
+    block = _points_at_a_time(f, params, names, rest, x[:1], memory)
+    rows, columns = x.split(block), (x if x2 is None else x2).split(block)
+    bands = []
+    for i, here in enumerate(rows):
+        left = _side(f, params, names, rest, here)
+        band = []
+        for j, there in enumerate(columns):
+            if x2 is None and j < i:
+                band.append(bands[j][i].mT)
+            elif len(here) == len(there) and torch.equal(here, there):
+                band.append(_block(left, left, memory))
+            else:
+                band.append(_block(left, _side(f, params, names, rest, there), memory))
+        bands.append(band)
+    return torch.cat([torch.cat(band, dim=2) for band in bands], dim=1)
+
+
+def _watchable(f: Function, params: Params, point: Tensor) -> tuple[list[str], list[str]]:
+    """The names of the weights that can be watched, and of the rest."""
+    names, rest = list(params), []
+    while True:
+        try:
+            outputs, _ = watch(f, params, names, point)
+        except NotWatched as found:
+            rest.append(str(found))
+            names.remove(str(found))
+            continue
+        if outputs.dim() != 2 or len(outputs) != 1:
+            raise InputError(f"f gives {tuple(outputs.shape)} for one point, where the kernel needs (1, outputs)")
+        return names, rest
+
+
+def _points_at_a_time(
+    f: Function, params: Params, names: list[str], rest: list[str], point: Tensor, memory: int
+) -> int:
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes() // tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        outputs, uses = watch(f, params, names, point)
+    weights = {value.untyped_storage()._cdata for value in params.values()}
+    graph = sum(numbers for storage, numbers in kept.items() if storage not in weights)
+    held = sum(use.y.numel() + (0 if use.entered is None else use.entered.numel()) for use in uses)
+    others = outputs.numel() * sum(params[name].numel() for name in rest)
+    return max(1, int(memory / 2 / (graph + held + 2 * others)))
+
+
+def _side(f: Function, params: Params, names: list[str], rest: list[str], x: Tensor) -> _Side:
+    outputs, uses = watch(f, params, names, x)
+    if not rest:
+        return _Side(outputs, uses, None)
+    some = {name: params[name] for name in rest}
+    one = lambda some, point: f({**params, **some}, point.unsqueeze(0))[0]
+    with forward_differentiable():
+        rows = vmap(jacrev(one), in_dims=(None, 0))(some, x)
+    return _Side(outputs, uses, torch.cat([row.flatten(start_dim=2) for row in rows.values()], dim=2).detach())
+
+
+def _block(left: _Side, right: _Side, memory: int) -> Float[Tensor, "outputs rows columns"]:
+    return torch.stack([_of_output(left, right, output, memory) for output in range(left.outputs.shape[1])])
+
+
+def _of_output(left: _Side, right: _Side, output: int, memory: int) -> Float[Tensor, "rows columns"]:
+    total = torch.zeros(len(left.outputs), len(right.outputs), dtype=torch.float64, device=left.outputs.device)
+    backwards = left.cotangents(output)
+    others = backwards if right is left else right.cotangents(output)
+    for use, use2, g, g2 in zip(left.uses, right.uses, backwards, others, strict=True):
+        if use.direct is not None:
+            total += linear(use.direct(g), use2.direct(g2))
+        if use.entered is not None:
+            sides = (use.entered, use.returned(g)), (use2.entered, use2.returned(g2))
+            for product in _products(*sides, memory // 8):
+                total += product
+    if left.rest is not None:
+        total += linear(left.rest[:, output], right.rest[:, output])
+    return total.to(left.outputs.dtype)
+
+
+def _products(left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor], memory: int) -> Iterator[Tensor]:
+    """The inner products of the gradients of one weight, some of its rows at a time."""
+    (a, g), (a2, g2) = left, right
+    d_in, d_out = a.shape[2], g.shape[2]
+    rows = max(1, min(128, d_out, memory // (d_in * (len(a) + len(a2)))))
+    for part in range(0, d_out, rows):
+        active = [_active(each[:, :, part : part + rows]) for each in (g, g2)]
+        some, some2 = (each[:, on, part : part + rows] for each, on in zip((g, g2), active))
+        into, into2 = a[:, active[0]], a2[:, active[1]]
+        if some.shape[1] * some2.shape[1] * (d_in + some.shape[2]) < d_in * some.shape[2]:
+            yield _by_token(into, into2, some, some2)
+        else:
+            gradients = torch.bmm(some.mT, into).flatten(start_dim=1)
+            yield linear(gradients, gradients if g2 is g else torch.bmm(some2.mT, into2).flatten(start_dim=1))
+
+
+def _active(g: Tensor) -> Tensor:
+    """The tokens that a cotangent comes back to at any point: behind the last attention it is the class token alone."""
+    return g.abs().amax(dim=(0, 2)).nonzero().flatten()
+
+
+def _by_token(a: Tensor, a2: Tensor, g: Tensor, g2: Tensor) -> Tensor:
+    points, tokens, points2, tokens2 = len(a), a.shape[1], len(a2), a2.shape[1]
+    both = linear(a.flatten(0, 1), a2.flatten(0, 1)) * linear(g.flatten(0, 1), g2.flatten(0, 1))
+    return both.view(points, tokens, points2, tokens2).sum(dim=(1, 3))
