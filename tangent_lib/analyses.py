@@ -11,14 +11,16 @@ from tangent_lib.batches import batches
 from tangent_lib.data import random_points
 from tangent_lib.disentanglement import alpha_grid, xi_at
 from tangent_lib.errors import InputError
+from tangent_lib.fast.kernel import ntk_of_outputs
 from tangent_lib.materials import Materials
+from tangent_lib.memory import enough_memory
 from tangent_lib.models import classify
 from tangent_lib.modes import mode_named
-from tangent_lib.ntk import local_energy, localisation, ntk
+from tangent_lib.ntk import local_energy, localisation
 from tangent_lib.task_vectors import cosine
 
 Pair = tuple[str, str]
-NTK_NUMBERS = 2**29  # of gradients held on each side, 2 GB in fp32
+NTK_NUMBERS = {"cpu": 2**28, "cuda": 2**32, "mps": 2**28}  # held at a time: 1 GB in fp32, on a GPU 17 GB
 
 
 class Analyses(Materials):
@@ -48,7 +50,9 @@ class Analyses(Materials):
     def _xi(self, pair: Pair, mode_name: str, seed: int, settings: list[tuple[float, float]]) -> dict:
         mode = mode_named(mode_name)
         if pair[0] == pair[1]:
-            raise InputError(f"pair {pair[0]}-{pair[1]}: a task has no interference with itself; name two different tasks")
+            raise InputError(
+                f"pair {pair[0]}-{pair[1]}: a task has no interference with itself; name two different tasks"
+            )
         tests = [self.task(name).split("test") for name in pair]
         points, exact = self.parameters.points, self.parameters.exact_points
         counts = [points if exact else min(points, len(test)) for test in tests]
@@ -61,7 +65,11 @@ class Analyses(Materials):
             xi = xi_at(f, theta_0, taus, settings, heads, data, linear, batch_size=self.eval_batch)
             return {}, {"points": counts, "xi": xi}
 
-        config = {**self._config(mode_name, seed, *pair), "settings": [list(each) for each in settings], "points": counts}
+        config = {
+            **self._config(mode_name, seed, *pair),
+            "settings": [list(each) for each in settings],
+            "points": counts,
+        }
         return self.store.fetch("xi", config, compute).values
 
     def cosines(self, mode_name: str, seed: int) -> dict:
@@ -96,12 +104,18 @@ class Analyses(Materials):
 
         def compute() -> tuple[dict, dict]:
             x = torch.cat([self._support(name, points, seed) for name in (task, control)])
-            energy = [local_energy(self._kernel(task, output, x, points)) for output in range(len(names))]
+            energy = [local_energy(kernel) for kernel in self._kernels(task, len(names), x, points)]
             shares = [localisation(each, points) for each in energy]
             values = {"classes": names, "trained": points, "localisation": sum(shares) / len(shares)}
             return {}, {**values, "energy": [each.tolist() for each in energy]}
 
-        config = {**self.identity(task, control), "order": [task, control], "seed": seed, "points": points, "classes": names}
+        config = {
+            **self.identity(task, control),
+            "order": [task, control],
+            "seed": seed,
+            "points": points,
+            "classes": names,
+        }
         return self.store.fetch("local_energy", config, compute).values
 
     def kernel_on_supports(self, task: str, control: str, seed: int = 0, points: int = 200) -> Tensor:
@@ -116,7 +130,7 @@ class Analyses(Materials):
 
         def compute() -> tuple[dict, dict]:
             data = (self._support(task, 2 * points, seed), self._support(control, points, seed))
-            return {"kernel": self._kernel(task, 0, torch.cat(data), points)}, {}
+            return {"kernel": self._kernels(task, 1, torch.cat(data), points)[0]}, {}
 
         config = {**self.identity(task, control), "order": [task, control], "seed": seed, "points": points}
         return self.store.fetch("kernel_on_supports", config, compute).tensors["kernel"]
@@ -125,10 +139,11 @@ class Analyses(Materials):
         data = random_points(self.task(name).split("train"), points, seed)
         return torch.cat([x for x, _ in batches(data, points, self.clip.device)])
 
-    def _kernel(self, task: str, output: int, x: Tensor, trained: int) -> Tensor:
-        row, f, theta_0 = self.head(task)[output : output + 1], self.clip.f, self.clip.theta_0
-        rows = max(1, NTK_NUMBERS // sum(value.numel() for value in theta_0.values()))
-        return ntk(lambda params, images: classify(f(params, images), row)[:, 0], theta_0, x[:trained], x, min(rows, trained))
+    def _kernels(self, task: str, outputs: int, x: Tensor, trained: int) -> Tensor:
+        head, f = self.head(task)[:outputs], self.clip.f
+        logits = lambda params, images: classify(f(params, images), head)
+        with enough_memory("the NTK", trained):
+            return ntk_of_outputs(logits, self.clip.theta_0, x[:trained], x, NTK_NUMBERS[self.clip.device.type])
 
     def _config(self, mode_name: str, seed: int, *names: str) -> dict:
         mode = mode_named(mode_name)

@@ -6,8 +6,8 @@ from tqdm import tqdm
 
 from tangent_lib.analyses import Analyses
 from tangent_lib.editing import choose_addition_alpha, choose_negation_alpha, normalised
-from tangent_lib.evaluate import accuracies_along
-from tangent_lib.modes import MODES, Mode, mode_named
+from tangent_lib.evaluate import accuracies_along, predict
+from tangent_lib.modes import Mode, mode_named
 from tangent_lib.task_vectors import Params, negate, scale, total
 
 
@@ -22,24 +22,21 @@ class Experiment(Analyses):
     """
 
     def _curve(self, name: str, tau: Params, mode: Mode, split: str, alphas: tuple[float, ...]) -> list[float]:
-        return accuracies_along(
-            self.clip.f,
-            self.clip.theta_0,
-            tau,
-            alphas,
-            self.head(name),
-            self.task(name).split(split),
-            mode.linear_evaluation,
-            self.eval_batch,
-        )
+        """The accuracy at every alpha; at 0 it is that of the pre-trained model, which is known."""
+        moved = [alpha for alpha in alphas if alpha]
+        found = dict(zip(moved, self._accuracies(name, tau, moved, split, mode.linear_evaluation), strict=True))
+        return [found[alpha] if alpha else self.zero_shot(name)[split] for alpha in alphas]
+
+    def _accuracies(self, name: str, tau: Params, alphas: list[float], split: str, linear: bool) -> list[float]:
+        if not alphas:
+            return []
+        head, data = self.head(name), self.task(name).split(split)
+        return accuracies_along(self.clip.f, self.clip.theta_0, tau, alphas, head, data, linear, self.eval_batch)
 
     def zero_shot(self, name: str) -> dict[str, float]:
         """Accuracy of the pre-trained model on validation and test."""
         nothing = scale(self.clip.theta_0, 0.0)
-        compute = lambda: (
-            {},
-            {s: self._curve(name, nothing, MODES["non-linear"], s, (0.0,))[0] for s in ("val", "test")},
-        )
+        compute = lambda: ({}, {s: self._accuracies(name, nothing, [0.0], s, False)[0] for s in ("val", "test")})
         return self.store.fetch("zero_shot", self.identity(name), compute).values
 
     def single_task(self, name: str, mode_name: str, seed: int) -> dict[str, float]:
@@ -87,27 +84,55 @@ class Experiment(Analyses):
             ``alpha``; ``target_val`` and ``control_val``, the accuracies at every alpha; ``target`` and ``control``, the
             test accuracies at ``alpha``.
         """
+        return self._negation(name, mode_name, seed)
+
+    def _negation(self, name: str, mode_name: str, seed: int, kept_at: dict[str, list[float]] | None = None) -> dict:
+        """``kept_at``: the control's accuracy at every alpha by split, where it is known."""
         mode, control = mode_named(mode_name), self.parameters.control
 
         def compute() -> tuple[dict, dict]:
             tau = negate(self._tau(name, mode, seed))
-            target_val, control_val = (self._curve(n, tau, mode, "val", self.alphas) for n in (name, control))
+            target_val = self._curve(name, tau, mode, "val", self.alphas)
+            control_val = kept_at["val"] if kept_at else self._curve(control, tau, mode, "val", self.alphas)
             alpha = choose_negation_alpha(self.alphas, target_val, control_val, self.zero_shot(control)["val"])
-            target, kept = (self._curve(n, tau, mode, "test", (alpha,))[0] for n in (name, control))
+            at = self.alphas.index(alpha)
+            kept = kept_at["test"][at] if kept_at else self._curve(control, tau, mode, "test", (alpha,))[0]
             return {}, {
                 "alpha": alpha,
                 "alphas": list(self.alphas),
                 "target_val": target_val,
                 "control_val": control_val,
-                "target": target,
+                "target": self._curve(name, tau, mode, "test", (alpha,))[0],
                 "control": kept,
             }
 
         return self.store.fetch("negation", self._editing_config(mode_name, seed, name, control), compute).values
 
     def negations(self, mode_name: str, seed: int) -> dict[str, dict]:
-        """``negation`` of every task."""
-        return {n: self.negation(n, mode_name, seed) for n in _watched(self.parameters.tasks, f"negation, {mode_name}")}
+        """``negation`` of every task. f_lin passes over the control's images once for all task vectors and alphas."""
+        names, kept_at = self.parameters.tasks, {}
+        config = lambda name: self._editing_config(mode_name, seed, name, self.parameters.control)
+        missing = [name for name in names if self.store.find("negation", config(name)) is None]
+        if missing and mode_named(mode_name).linear_evaluation:
+            kept_at = self._control_accuracies(missing, mode_named(mode_name), seed)
+        watched = _watched(names, f"negation, {mode_name}")
+        return {name: self._negation(name, mode_name, seed, kept_at.get(name)) for name in watched}
+
+    def _control_accuracies(self, names: list[str], mode: Mode, seed: int) -> dict[str, dict[str, list[float]]]:
+        """The control's accuracy by task whose vector is subtracted, split and alpha."""
+        control, count = self.parameters.control, len(self.alphas)
+        taus = [negate(self._tau(name, mode, seed)) for name in names]
+        settings = [
+            [alpha if s == t else 0.0 for s in range(len(names))] for t in range(len(names)) for alpha in self.alphas
+        ]
+        found: dict[str, dict[str, list[float]]] = {name: {} for name in names}
+        for split in ("val", "test"):
+            given = (self.head(control), self.task(control).split(split), True, self.eval_batch)
+            predictions, labels = predict(self.clip.f, self.clip.theta_0, taus, settings, *given)
+            right = [each / len(labels) for each in (predictions == labels).sum(dim=1).tolist()]
+            for t, name in enumerate(names):
+                found[name][split] = right[t * count : (t + 1) * count]
+        return found
 
     def summary(self, mode_name: str, seed: int, negation: bool = True) -> dict:
         """What the tables need of one mode and seed, all on test: single-task, addition and, unless left out, negation.

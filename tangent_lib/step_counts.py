@@ -19,8 +19,9 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from tangent_lib.errors import InputError
+from tangent_lib.fast.linear import linearize
 from tangent_lib.finetune import Precision
-from tangent_lib.linearize import Function, linearize
+from tangent_lib.linearize import Function
 from tangent_lib.models import check_model, classify
 from tangent_lib.selection import select
 from tangent_lib.task_vectors import Params
@@ -149,7 +150,7 @@ def kept_for_backward(weights: Iterable[Tensor]) -> Iterator[dict[int, int]]:
 def count_step(tower: Tower, linear: bool = False, selection: str = "all", precision: Precision = "fp32") -> StepCount:
     """Count a training step of f, or of f_lin, with all weights trained or a selection of them.
 
-    Attention is what it is in training: fused for f, plain for f_lin. ``bf16`` follows the rules of autocast on a processor;
+    f_lin is counted as it is trained, by ``fast.linear``. ``bf16`` follows the rules of autocast on a processor;
     CUDA's keep the inputs of layer norms in fp32, a little more. Operations of grouped convolutions (ConvNeXt) are
     overstated by PyTorch's counter.
 

@@ -19,7 +19,7 @@ from tangent_lib.jobs import TRAININGS
 from tangent_lib.manifests import load_manifest
 from tangent_lib.modes import ALL_MODES
 from tangent_lib.parameters import PAPER_PAIRS, PAPER_POINTS, PAPER_TASKS
-from tangent_lib.step_counts import StepCount, Tower, count_step
+from tangent_lib.step_counts import NUMBER, StepCount, Tower, count_step
 
 CONTROL = "ImageNet"
 Kind = tuple[bool, str]  # is f_lin trained, and which selection of its weights
@@ -33,18 +33,18 @@ class Paper:
     Attributes:
         trainings: keys of ``jobs.TRAININGS``; each is done for every task, used in every mode it serves.
         grids: by training, values on each axis of its grids of xi, one grid a pair.
-        kernels: NTKs a pair, (rows, columns) of each.
+        kernels: NTKs a pair, (rows, columns, outputs) of each.
         printed: the GPU hours that it names, and the GPU.
     """
 
     trainings: tuple[str, ...]
     grids: Mapping[str, int]
-    kernels: tuple[tuple[int, int], ...]
+    kernels: tuple[tuple[int, int, int], ...]
     printed: tuple[int, str]
 
 
 # four kernels a pair, of the pre-trained and of a random initialisation: three outputs and the three supports of notebook 06
-KERNELS = 2 * (3 * ((200, 400),) + ((200, 600),))
+KERNELS = 2 * ((200, 400, 3), (200, 600, 1))
 PAPERS = {
     "tangent-space": Paper(
         ("non-linear", "linear", "random-non-linear", "random-linear"),
@@ -115,12 +115,10 @@ def work(counts: Counts, papers: Iterable[str], protocol: Protocol) -> dict[str,
         found["addition"] += sum(_addition(counts, linear) for linear in _uses(training))
         if training in ("non-linear", "linear"):
             found["negation"] += sum(_negation(counts, linear) for linear in _uses(training))
-    parameters = counts[False, "all"].parameters
     for name in chosen:
         for training, values in PAPERS[name].grids.items():
             found["disentanglement error"] += sum(_grids(counts, linear, values) for linear in _uses(training))
-        kernels = sum(_gradients(rows, columns, parameters) for rows, columns in PAPERS[name].kernels)
-        found["NTK"] += len(PAPER_PAIRS) * kernels * counts[False, "all"].operations
+        found["NTK"] += len(PAPER_PAIRS) * sum(_kernel(counts[False, "all"], *each) for each in PAPERS[name].kernels)
     return dict(found)
 
 
@@ -138,9 +136,14 @@ def _single(counts: Counts, linear: bool) -> int:
     return _forward(counts, linear) * sum(sum(split_sizes(name)) for name in PAPER_TASKS)
 
 
+def _passes(counts: Counts, vectors: int) -> int:
+    """A pass of f_lin that shares the value among some task vectors."""
+    return _forward(counts, False) + vectors * (_forward(counts, True) - _forward(counts, False))
+
+
 def _sweep(linear: bool) -> int:
-    """Passes over an image for all values of alpha: f_lin is affine in alpha, so that one serves all."""
-    return 1 if linear else len(ALPHAS)
+    """Passes over an image for all values of alpha: f_lin is affine in alpha, so that one serves all; f is known at 0."""
+    return 1 if linear else len(ALPHAS) - 1
 
 
 def _addition(counts: Counts, linear: bool) -> int:
@@ -149,18 +152,22 @@ def _addition(counts: Counts, linear: bool) -> int:
 
 
 def _negation(counts: Counts, linear: bool) -> int:
-    both = (name for task in PAPER_TASKS for name in (task, CONTROL))
-    images = sum(_sweep(linear) * val + test for val, test in map(split_sizes, both))
-    return _forward(counts, linear) * images
+    targets, (val, test) = _addition(counts, linear), split_sizes(CONTROL)
+    if linear:
+        return targets + _passes(counts, len(PAPER_TASKS)) * (val + test)
+    return targets + _forward(counts, False) * len(PAPER_TASKS) * (_sweep(False) * val + test)
 
 
 def _grids(counts: Counts, linear: bool, values: int) -> int:
-    """Each point once a setting of both alphas and once a value of its own; f_lin: twice for two task vectors."""
+    """Each point once a setting of both alphas and once a value of its own; f_lin: one pass for two task vectors."""
     points = sum(min(PAPER_POINTS, split_sizes(name)[1]) for pair in PAPER_PAIRS for name in pair)
-    return _forward(counts, linear) * points * (4 if linear else values**2 + values)
+    return points * (_passes(counts, 2) if linear else _forward(counts, False) * (values**2 + values))
 
 
-def _gradients(rows: int, columns: int, parameters: int) -> int:
-    """Gradients taken for one kernel: those of all columns anew for each block of rows that are held at a time."""
-    block = min(rows, max(1, NTK_NUMBERS // parameters))
-    return math.ceil(rows / block) * columns
+def _kernel(step: StepCount, rows: int, columns: int, outputs: int) -> int:
+    """Cotangents of both sides for each pair of blocks that are held at a time, and the inner products of all gradients."""
+    block = max(1, NTK_NUMBERS["cuda"] // 2 // max(1, 2 * step.image_bytes // NUMBER))
+    down, across = math.ceil(rows / block), math.ceil(columns / block)
+    forward = step.forward_operations * (rows + down * columns)
+    backward = outputs * (step.operations - step.forward_operations) // 2 * (across * rows + down * columns)
+    return forward + backward + 2 * outputs * rows * columns * step.parameters

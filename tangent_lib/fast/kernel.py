@@ -23,6 +23,7 @@ from tangent_lib.linearize import Function, forward_differentiable
 from tangent_lib.task_vectors import Params
 
 MEMORY = 2**26  # numbers
+CACHED = 2**21  # numbers of gradients at a time; on a processor, more leave its caches
 
 
 @dataclass(frozen=True)
@@ -135,47 +136,57 @@ def _side(f: Function, params: Params, names: list[str], rest: list[str], x: Ten
 
 
 def _block(left: _Side, right: _Side, memory: int) -> Float[Tensor, "outputs rows columns"]:
-    return torch.stack([_of_output(left, right, output, memory) for output in range(left.outputs.shape[1])])
+    numbers = min(memory // 8, CACHED)
+    scratch = [left.outputs.new_empty(numbers) for _ in range(2)]  # to allocate anew takes longer than to compute
+    return torch.stack([_of_output(left, right, output, scratch) for output in range(left.outputs.shape[1])])
 
 
-def _of_output(left: _Side, right: _Side, output: int, memory: int) -> Float[Tensor, "rows columns"]:
+def _of_output(left: _Side, right: _Side, output: int, scratch: list[Tensor]) -> Float[Tensor, "rows columns"]:
     total = torch.zeros(len(left.outputs), len(right.outputs), dtype=torch.float64, device=left.outputs.device)
-    backwards = left.cotangents(output)
-    others = backwards if right is left else right.cotangents(output)
-    for use, use2, g, g2 in zip(left.uses, right.uses, backwards, others, strict=True):
+    returned = left.cotangents(output)
+    returned2 = returned if right is left else right.cotangents(output)
+    for use, use2, g, g2 in zip(left.uses, right.uses, returned, returned2, strict=True):
         if use.direct is not None:
             total += linear(use.direct(g), use2.direct(g2))
         if use.entered is not None:
-            sides = (use.entered, use.returned(g)), (use2.entered, use2.returned(g2))
-            for product in _products(*sides, memory // 8):
+            sides = [(use.entered, use.returned(g))]
+            if right is not left:
+                sides.append((use2.entered, use2.returned(g2)))
+            for product in _products(sides, scratch):
                 total += product
     if left.rest is not None:
         total += linear(left.rest[:, output], right.rest[:, output])
     return total.to(left.outputs.dtype)
 
 
-def _products(left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor], memory: int) -> Iterator[Tensor]:
-    """The inner products of the gradients of one weight, some of its rows at a time."""
-    (a, g), (a2, g2) = left, right
-    d_in, d_out = a.shape[2], g.shape[2]
-    rows = max(1, min(128, d_out, memory // (d_in * (len(a) + len(a2)))))
-    for part in range(0, d_out, rows):
-        active = [_active(each[:, :, part : part + rows]) for each in (g, g2)]
-        some, some2 = (each[:, on, part : part + rows] for each, on in zip((g, g2), active))
-        into, into2 = a[:, active[0]], a2[:, active[1]]
-        if some.shape[1] * some2.shape[1] * (d_in + some.shape[2]) < d_in * some.shape[2]:
-            yield _by_token(into, into2, some, some2)
+def _products(sides: list[tuple[Tensor, Tensor]], scratch: list[Tensor]) -> Iterator[Tensor]:
+    """The inner products of the gradients of one weight, some of its rows at a time; one side for a point with itself."""
+    a, g = sides[0]
+    points, d_in, d_out = max(len(each) for each, _ in sides), a.shape[2], g.shape[2]
+    rows = max(1, min(d_out, scratch[0].numel() // (points * d_in)))
+    for start in range(0, d_out, rows):
+        parts = [_active(a, g[:, :, start : start + rows]) for a, g in sides]
+        (a, g), (_, g2) = parts[0], parts[-1]
+        if g.shape[1] * g2.shape[1] * (d_in + g.shape[2]) < d_in * g.shape[2]:
+            yield _by_token(*parts[0], *parts[-1])
         else:
-            gradients = torch.bmm(some.mT, into).flatten(start_dim=1)
-            yield linear(gradients, gradients if g2 is g else torch.bmm(some2.mT, into2).flatten(start_dim=1))
+            sums = [_sums(*part, buffer) for part, buffer in zip(parts, scratch)]
+            yield linear(sums[0], sums[-1])
 
 
-def _active(g: Tensor) -> Tensor:
+def _active(a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     """The tokens that a cotangent comes back to at any point: behind the last attention it is the class token alone."""
-    return g.abs().amax(dim=(0, 2)).nonzero().flatten()
+    on = g.abs().amax(dim=(0, 2)) > 0
+    return (a, g) if on.all() else (a[:, on], g[:, on])
 
 
-def _by_token(a: Tensor, a2: Tensor, g: Tensor, g2: Tensor) -> Tensor:
-    points, tokens, points2, tokens2 = len(a), a.shape[1], len(a2), a2.shape[1]
+def _sums(a: Tensor, g: Tensor, buffer: Tensor) -> Float[Tensor, "points numbers"]:
+    """The gradient at each point, sum_s g_s a_s^T, in a buffer if there is room."""
+    numbers = len(a) * g.shape[2] * a.shape[2]
+    out = buffer[:numbers].view(len(a), g.shape[2], a.shape[2]) if numbers <= buffer.numel() else None
+    return torch.bmm(g.mT, a, out=out).flatten(start_dim=1)
+
+
+def _by_token(a: Tensor, g: Tensor, a2: Tensor, g2: Tensor) -> Float[Tensor, "rows columns"]:
     both = linear(a.flatten(0, 1), a2.flatten(0, 1)) * linear(g.flatten(0, 1), g2.flatten(0, 1))
-    return both.view(points, tokens, points2, tokens2).sum(dim=(1, 3))
+    return both.view(len(a), a.shape[1], len(a2), a2.shape[1]).sum(dim=(1, 3))
