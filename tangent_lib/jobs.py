@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ import torch
 from tangent_lib.errors import InputError, unknown
 from tangent_lib.experiment import Experiment
 from tangent_lib.modes import ALL_MODES
-from tangent_lib.parameters import check_parameters, given_parameters
+from tangent_lib.parameters import check_parameters, given_parameters, words
 from tangent_lib.processes import accelerator
 from tangent_lib.store import write_whole
 from tangent_lib.trial import trial_table
@@ -63,8 +64,8 @@ def training_named(name: str) -> Training:
     return TRAININGS[name]
 
 
-def finetune_job(run: Experiment, task: str, training: str) -> list[dict]:
-    """Fine-tune one task for every seed of the run, unless the store has it; a record a seed.
+def finetune_job(run: Experiment, tasks: Sequence[str], training: str) -> list[dict]:
+    """Fine-tune some tasks for every seed of the run, unless the store has it; a record a task and seed.
 
     Raises:
         InputError: for an unknown task or training.
@@ -73,7 +74,7 @@ def finetune_job(run: Experiment, task: str, training: str) -> list[dict]:
     if run.imported and training == "non-linear":
         raise InputError("checkpoints take the place of non-linear fine-tuning: leave them out, or take another training")
     mode = ALL_MODES[kind.mode]
-    for seed in run.parameters.seeds:
+    for task, seed in product(tasks, run.parameters.seeds):
         start = time.perf_counter()
         each = run.untrained(seed) if kind.untrained else run
         config = each.finetuned_config(task, mode.linear_training, seed, mode.selection)
@@ -98,8 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; see the module's description. Errors of the reader's input end in one line and status 2."""
     parser = argparse.ArgumentParser(prog="python -m tangent_lib.jobs", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    work = commands.add_parser("finetune", help="fine-tune one task into the store")
-    work.add_argument("--task", required=True)
+    work = commands.add_parser("finetune", help="fine-tune into the store")
+    work.add_argument("--task", required=True, help="one, or several: Cars,DTD")
     work.add_argument("--training", required=True, help=", ".join(TRAININGS))
     work.add_argument("--receipt", type=Path, help="a JSON file that is written when all is done")
     trial = commands.add_parser("dry-run", help="time and memory of a few steps, and what the whole will take")
@@ -115,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command == "dry-run":
             print(trial_table(Experiment(checked)))
             return 0
-        records = finetune_job(Experiment(checked), given.task, given.training)
+        records = finetune_job(Experiment(checked), words(given.task), given.training)
         if given.receipt and accelerator(torch.device(checked.device)).is_main_process:
             given.receipt.parent.mkdir(parents=True, exist_ok=True)
             write_whole(given.receipt, (json.dumps(records, indent=1) + "\n").encode())

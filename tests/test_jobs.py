@@ -48,7 +48,7 @@ def test_a_job_leaves_what_the_notebooks_ask_for(tmp_path, training, monkeypatch
 
 def test_what_the_store_has_is_not_computed_again(tmp_path):
     run = Experiment(check_parameters(**SHORT, seeds="0,1", store=str(tmp_path)))
-    first, second = (finetune_job(run, "Digits", "non-linear") for _ in range(2))
+    first, second = (finetune_job(run, ["Digits"], "non-linear") for _ in range(2))
     assert [each["computed"] for each in (*first, *second)] == [True, True, False, False]
     sums = [[each["sha256"] for each in found] for found in (first, second)]
     assert sums[0] == sums[1] and sums[0][0] != sums[0][1]

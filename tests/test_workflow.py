@@ -79,17 +79,17 @@ def test_both_papers_are_listed_job_by_job(place):
     commands = re.findall(command, output)
     assert sorted((training, model, task, seed) for task, training, model, seed in commands) == sorted(both)
     found = jobs_of(output)
-    assert found["finetune"] == len(listed) == 960 + 16 and found["prepare"] == 9 and found["record"] == 3
+    assert found["finetune"] == len(listed) == 960 + 2 and found["prepare"] == 9 and found["record"] == 3
     assert found["evaluate"] == 3 * (8 * 5 + 1) and found["page"] == len(PAGES) and found["book"] == found["gallery"] == 1
 
 
 def test_the_book_alone_and_with_the_other_miniatures(place):
     code, output = finish(start(place, "local", "-n"))
-    pages = {"parameters": 1, "finetune": 16, "page": len(PAGES), "gallery": 1, "book": 1, "report": 1}
+    pages = {"parameters": 1, "finetune": 2, "page": len(PAGES), "gallery": 1, "book": 1, "report": 1}
     assert code == 0 and jobs_of(output) == pages
     code, output = finish(start(place, "local", "-n", "--configfile", "workflow/miniatures.yaml"))
     assert code == 0
-    assert jobs_of(output) == {**pages, "parameters": 3, "finetune": 16 + 2 * 16, "evaluate": 2 * 3, "record": 2}
+    assert jobs_of(output) == {**pages, "parameters": 3, "finetune": 2 + 2 * 16, "evaluate": 2 * 3, "record": 2}
 
 
 def test_several_gpus_of_a_cluster_train_together(place):

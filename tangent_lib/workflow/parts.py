@@ -29,10 +29,17 @@ from tangent_lib.workflow.config import (
     read_arguments,
 )
 
+ALL = "all"
+
 
 @dataclass(frozen=True)
 class Part:
-    """One model with its parameters, and what is to be computed for it."""
+    """One model with its parameters, and what is to be computed for it.
+
+    Attributes:
+        trainings: the fine-tunings that are jobs of their own, one a task.
+        together: or one for all tasks, where starting a process takes as long as fine-tuning.
+    """
 
     name: str
     parameters: dict[str, str]
@@ -40,6 +47,7 @@ class Part:
     sections: tuple[str, ...]
     trainings: tuple[str, ...]
     gpus_per_job: int
+    together: bool = False
 
     @property
     def model(self) -> str:
@@ -97,14 +105,18 @@ class Part:
         given = {name: value for name, value in {**self.parameters, **others}.items() if name not in without}
         return " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in given.items())
 
+    def named(self, task: str) -> list[str]:
+        """The tasks that a fine-tuning job names: ``all`` stands for all."""
+        return self.tasks if task == ALL else [task]
+
     def finetunings(self, trainings: Iterable[str], seeds: Iterable[int] | None = None) -> list[str]:
-        """The receipts of those of these trainings that are jobs of their own, one a task and seed."""
+        """The receipts of those of these trainings that are jobs of their own."""
         return [
             f"{self.work}/{training}/{task}-{seed}.json"
             for training in TRAININGS
             if training in trainings and training in self.trainings
             for seed in (self.seeds if seeds is None else seeds)
-            for task in self.tasks
+            for task in ([ALL] if self.together else self.tasks)
         ]
 
     def evaluations(self) -> list[str]:
@@ -142,11 +154,11 @@ def read_parts(config: Config) -> dict[tuple[str, str], Part]:
 
 def _part(name: str, parameters: dict[str, str], pages: Iterable[str], sections: Iterable[str], config: Config) -> Part:
     model = parameters.get("model", defaults()["model"])
-    short = name == "book" and model in MINIATURES  # starting a process each would cost more than it gains
+    short = name == "book" and model in MINIATURES  # starting a process for each would cost more than it gains
     trainings = {"auto": SHARED if short else TRAININGS, "all": TRAININGS, "none": ()}[config.trainings]
     if parameters.get("checkpoints", "none") != "none":  # they take the place of non-linear fine-tuning
         trainings = tuple(training for training in trainings if training != "non-linear")
-    part = Part(name, parameters, tuple(pages), tuple(sections), trainings, config.gpus_per_job)
+    part = Part(name, parameters, tuple(pages), tuple(sections), trainings, config.gpus_per_job, together=short)
     seeds = listed(parameters.get("seeds", defaults()["seeds"]))
     if not seeds or len(set(seeds)) < len(seeds) or not all(seed.isdecimal() for seed in seeds):
         raise InputError(f"seeds '{','.join(seeds)}' of {model}: give one seed or several different ones, from 0 up")
