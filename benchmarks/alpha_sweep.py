@@ -1,6 +1,8 @@
 """Predictions of f_lin along alpha: the plain formula anew at each alpha, or one pass for all of them.
 
     python benchmarks/alpha_sweep.py --model ViT-Mini-8 --alphas 21 --images 1000 --json sweep.json
+
+f_lin is affine in alpha, so that its value and its tangents at theta_0 give it everywhere.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from pairs import CLASSES, Bench, Side, command, count, distance, doubled, head, images, load, operations, task_vectors
+from inputs import CLASSES, doubled, head, images, load, task_vectors
+from measures import Side, distance, operations
+from pairs import Bench, command, count
 from torch import Tensor
 
 from tangent_lib.batches import batches
@@ -64,7 +68,7 @@ def build(given: argparse.Namespace) -> Bench:
         return {
             "share of predictions that differ": (results["fast"] != results["naive"]).double().mean().item(),
             "features, fp32": apart(clip.f, clip.theta_0, taus, x),
-            "features, float64": apart(*doubled(clip), in_float64, x),
+            "features, float64": apart(*doubled(clip), in_float64, x.double()),
         }
 
     return Bench(

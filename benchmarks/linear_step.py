@@ -1,6 +1,8 @@
 """A training step: of the model f, of f_lin as it is trained here, and of f_lin by the plain formula (Listing 1).
 
     python benchmarks/linear_step.py --model ViT-Mini-8 --batch-size 32 --json step.json
+
+A step is that of ``finetune``: gradients of all weights, their clipping, AdamW. Each side has weights of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 
 import torch
-from pairs import CLASSES, Bench, Side, command, count, distance, doubled, head, images, load, operations, task_vectors
+from inputs import CLASSES, doubled, head, images, load, task_vectors
+from measures import Side, distance, operations
+from pairs import Bench, command, count
 from torch import Tensor
 
 from tangent_lib import linearize as plain
@@ -61,8 +65,7 @@ def build(given: argparse.Namespace) -> Bench:
     def distances(results: object) -> dict[str, float]:
         (tau,) = task_vectors(clip, 1, given.seed)
         in_float64 = {name: value.double() for name, value in tau.items()}
-        few = x[:COUNTED], y[:COUNTED]
-        exact = apart(*doubled(clip), in_float64, *few, "float64")
+        exact = apart(*doubled(clip), in_float64, x[:COUNTED].double(), y[:COUNTED], "float64")
         return {**apart(clip.f, clip.theta_0, tau, x, y, given.precision), **exact}
 
     return Bench(

@@ -1,6 +1,8 @@
 """The weight disentanglement error xi of two tasks on a grid of alphas: model by model, or all from shared passes.
 
     python benchmarks/xi_grid.py --model ViT-Mini-8 --grid 20 --points 50 --nonlinear --json xi.json
+
+Both sides give the prediction error and the KL divergence.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from pairs import CLASSES, Bench, Side, command, count, distance, head, images, load, operations, task_vectors
+from inputs import CLASSES, head, images, load, task_vectors
+from measures import Side, distance, operations
+from pairs import Bench, command, count
 from torch import Tensor
 
 from tangent_lib.batches import batches
@@ -49,13 +53,13 @@ def build(given: argparse.Namespace) -> Bench:
     chosen = [i * every // cells for i in range(cells)]  # spread over the grid
     by_cell = [settings[i] for i in chosen]
 
-    def sides(points: int) -> dict[str, Side]:
+    def sides(points: int, by_cell: Settings) -> dict[str, Side]:
         data = [images(clip, points, given.seed + t) for t in range(TASKS)]
         found = {}
         for (naive, fast), linear in zip(compared, (True, False)):
             model = linearize(clip.f, clip.theta_0) if linear else clip.f
             run = partial(cell_by_cell, model, clip.theta_0, taus, heads, data, given.batch_size)
-            found[naive] = Side(partial(run, by_cell), partial(run, by_cell[:1]), times=every / cells)
+            found[naive] = Side(partial(run, by_cell), partial(run, by_cell[:1]), times=every / len(by_cell))
             shared = (clip.f, clip.theta_0, taus, settings, heads, data, linear)
             found[fast] = Side(partial(xi_at, *shared, batch_size=given.batch_size))
         return found
@@ -71,11 +75,11 @@ def build(given: argparse.Namespace) -> Bench:
 
     note = ["Peak memory of the naive sides is that of one cell; each further one adds two numbers."]
     if cells < every:
-        note.append(f"The naive sides computed {cells} of {every} cells; their seconds are scaled by {every / cells:g}.")
+        note.append(f"The naive sides computed {cells} of {every} cells; their time is scaled by {every / cells:g}.")
     return Bench(
-        sides(given.points),
+        sides(given.points, by_cell),
         compared,
-        {name: operations(side) for name, side in sides(COUNTED).items()},
+        {name: operations(side) for name, side in sides(COUNTED, by_cell[:1]).items()},
         distances,
         {"grid": given.grid, "points": given.points, "cells": cells, "tasks": TASKS, "batch_size": given.batch_size},
         note,
@@ -102,8 +106,8 @@ def cell_by_cell(
             for theta, found in ((apply(theta_0, tau, alpha), alone), (everything, together)):
                 found.append(torch.cat([model(theta, x) for x, _ in batches(points, batch_size, heads[0].device)]))
         classes = [[classify(z, rows).argmax(dim=-1) for z, rows in zip(found, heads)] for found in (alone, together)]
-        for (name, distance_of), outputs in zip(DISTANCES.items(), (classes, (alone, together))):
-            values[name].append(disentanglement_error(*outputs, distance_of).item())
+        for name, outputs in {"prediction error": classes, "KL divergence": (alone, together)}.items():
+            values[name].append(disentanglement_error(*outputs, DISTANCES[name]).item())
     return values
 
 
