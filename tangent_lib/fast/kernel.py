@@ -8,7 +8,6 @@ ways is taken: the inner product of the sums, or sum_st (a_is . a_jt) (g_is . g_
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +22,7 @@ from tangent_lib.linearize import Function, forward_differentiable
 from tangent_lib.task_vectors import Params
 
 MEMORY = 2**26  # numbers
+ROWS = 64  # of a kernel of points with themselves, of which half is computed, at a time
 CACHED = 2**21  # numbers of gradients at a time; on a processor, more leave its caches
 
 
@@ -75,18 +75,18 @@ def ntk_of_outputs(
         raise InputError("the kernel needs at least one parameter, and one point for its rows and its columns")
     names, rest = _watchable(f, params, x[:1])
     block = _points_at_a_time(f, params, names, rest, x[:1], memory)
-    rows, columns = x.split(block), (x if x2 is None else x2).split(block)
-    bands = []
+    x2 = x if x2 is None else x2
+    same = len(x) if torch.equal(x2[: len(x)], x) else 0  # columns that are points of the rows: half of those suffices
+    rows, columns = x.split(block), [*x2[:same].split(block), *x2[same:].split(block)]
+    bands: list[list[Tensor]] = []
     for i, here in enumerate(rows):
-        left = _side(f, params, names, rest, here)
-        band = []
+        left, band = _side(f, params, names, rest, here), []
         for j, there in enumerate(columns):
-            if x2 is None and j < i:
+            if same and j < i:
                 band.append(bands[j][i].mT)
-            elif len(here) == len(there) and torch.equal(here, there):
-                band.append(_block(left, left, memory))
-            else:
-                band.append(_block(left, _side(f, params, names, rest, there), memory))
+            elif len(there):
+                right = left if same and i == j else _side(f, params, names, rest, there)
+                band.append(_block(left, right, memory))
         bands.append(band)
     return torch.cat([torch.cat(band, dim=2) for band in bands], dim=1)
 
@@ -137,7 +137,7 @@ def _side(f: Function, params: Params, names: list[str], rest: list[str], x: Ten
 
 def _block(left: _Side, right: _Side, memory: int) -> Float[Tensor, "outputs rows columns"]:
     numbers = min(memory // 8, CACHED)
-    scratch = [left.outputs.new_empty(numbers) for _ in range(2)]  # to allocate anew takes longer than to compute
+    scratch = [left.uses[0].y.new_empty(numbers) for _ in range(2)]  # to allocate anew takes longer than to compute
     return torch.stack([_of_output(left, right, output, scratch) for output in range(left.outputs.shape[1])])
 
 
@@ -147,36 +147,48 @@ def _of_output(left: _Side, right: _Side, output: int, scratch: list[Tensor]) ->
     returned2 = returned if right is left else right.cotangents(output)
     for use, use2, g, g2 in zip(left.uses, right.uses, returned, returned2, strict=True):
         if use.direct is not None:
-            total += linear(use.direct(g), use2.direct(g2))
+            first = use.direct(g)
+            _add(total, first, first if right is left else use2.direct(g2))
         if use.entered is not None:
             sides = [(use.entered, use.returned(g))]
             if right is not left:
                 sides.append((use2.entered, use2.returned(g2)))
-            for product in _products(sides, scratch):
-                total += product
+            _add_products(total, sides, scratch)
     if left.rest is not None:
-        total += linear(left.rest[:, output], right.rest[:, output])
+        _add(total, left.rest[:, output], left.rest[:, output] if right is left else right.rest[:, output])
+    if right is left:
+        total = total.tril() + total.tril(-1).mT
     return total.to(left.outputs.dtype)
 
 
-def _products(sides: list[tuple[Tensor, Tensor]], scratch: list[Tensor]) -> Iterator[Tensor]:
-    """The inner products of the gradients of one weight, some of its rows at a time; one side for a point with itself."""
+def _add(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add the inner products of rows; of points with themselves, what is needed of the lower half."""
+    if right is not left:
+        total += linear(left, right)
+        return
+    for start in range(0, len(left), ROWS):
+        total[start:, start : start + ROWS] += linear(left[start:], left[start : start + ROWS])
+
+
+def _add_products(total: Tensor, sides: list[tuple[Tensor, Tensor]], scratch: list[Tensor]) -> None:
+    """Add the inner products of the gradients of one weight, some of its rows at a time; one side: points with themselves."""
     a, g = sides[0]
     points, d_in, d_out = max(len(each) for each, _ in sides), a.shape[2], g.shape[2]
     rows = max(1, min(d_out, scratch[0].numel() // (points * d_in)))
+    reached = [(each.abs().amax(dim=0) > 0) for _, each in sides]  # (tokens, d_out)
     for start in range(0, d_out, rows):
-        parts = [_active(a, g[:, :, start : start + rows]) for a, g in sides]
+        some = slice(start, start + rows)
+        parts = [_active(a, g[:, :, some], on[:, some].any(dim=1)) for (a, g), on in zip(sides, reached)]
         (a, g), (_, g2) = parts[0], parts[-1]
         if g.shape[1] * g2.shape[1] * (d_in + g.shape[2]) < d_in * g.shape[2]:
-            yield _by_token(*parts[0], *parts[-1])
+            total += _by_token(*parts[0], *parts[-1])
         else:
             sums = [_sums(*part, buffer) for part, buffer in zip(parts, scratch)]
-            yield linear(sums[0], sums[-1])
+            _add(total, sums[0], sums[-1])
 
 
-def _active(a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+def _active(a: Tensor, g: Tensor, on: Tensor) -> tuple[Tensor, Tensor]:
     """The tokens that a cotangent comes back to at any point: behind the last attention it is the class token alone."""
-    on = g.abs().amax(dim=(0, 2)) > 0
     return (a, g) if on.all() else (a[:, on], g[:, on])
 
 

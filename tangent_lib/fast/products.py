@@ -61,8 +61,8 @@ def add_linear(to: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """
     if not through_onednn(x) or not through_onednn(weight):
         return to.add_(F.linear(x, weight))
-    rows, sums = x.reshape(-1, x.shape[-1]), to.reshape(-1, to.shape[-1])
-    return torch.ops.mkldnn._linear_pointwise.binary(rows, sums, weight, None, "add").view(to.shape)
+    rows, sums = _dense(x.reshape(-1, x.shape[-1])), to.reshape(-1, to.shape[-1])
+    return torch.ops.mkldnn._linear_pointwise.binary(rows, sums, _dense(weight), None, "add").view(to.shape)
 
 
 def through_onednn(tensor: Tensor) -> bool:
@@ -87,7 +87,12 @@ def differentiated_by_func() -> bool:
 
 def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a b^T + bias; both may be transposed views."""
-    return torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise(_dense(a), _dense(b), bias, "none", [], "")
+
+
+def _dense(a: Tensor) -> Tensor:
+    """Rows or columns one after another in memory: for any other strides oneDNN has no fast product."""
+    return a if a.is_contiguous() or a.t().is_contiguous() else a.contiguous()
 
 
 class _Linear(torch.autograd.Function):

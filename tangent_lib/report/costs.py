@@ -1,0 +1,246 @@
+"""Measured numbers of the page on cost: results of ``benchmarks/`` with this library's goals, and a live comparison.
+
+Imported by notebooks alone; ``cost_counts`` has what is counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tangent_lib.cost import StepCost
+from tangent_lib.editing import ALPHAS
+from tangent_lib.errors import InputError
+from tangent_lib.evaluate import features_at
+from tangent_lib.fast.kernel import ntk_of_outputs
+from tangent_lib.fast.linear import linearize
+from tangent_lib.linearize import Function
+from tangent_lib.linearize import linearize as listing_1
+from tangent_lib.manifests import ROOT
+from tangent_lib.models import Clip, classify
+from tangent_lib.ntk import ntk
+from tangent_lib.report import paper
+from tangent_lib.task_vectors import Params, add, apply
+
+RESULTS = ROOT / "benchmarks" / "results"
+BENCHMARKS = {"linear_step": "", "alpha_sweep": "", "xi_grid": " --nonlinear", "ntk": ""}  # and options of theirs
+NONE = "–"
+SHARE = 0.05  # length of a drawn task vector, of the weights
+Report = Mapping[str, object]  # what a benchmark writes
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What this library set itself: one side of a benchmark over another, in ``time`` or peak ``memory``."""
+
+    benchmark: str
+    ratio: str
+    kind: str
+    limit: float | int
+    at_most: bool = False
+
+    def __str__(self) -> str:
+        return f"at {'most' if self.at_most else 'least'} {self.limit:g}"
+
+    def met(self, value: float) -> bool:
+        return value <= self.limit if self.at_most else value >= self.limit
+
+
+GOALS = (
+    Goal("linear_step", "fast / non-linear", "time", 1.67, at_most=True),
+    Goal("linear_step", "fast / non-linear", "memory", 1.15, at_most=True),
+    Goal("alpha_sweep", "naive / fast", "time", 20),
+    Goal("xi_grid", "naive / fast", "time", 100),
+    Goal("xi_grid", "naive non-linear / fast non-linear", "time", 1.8),
+    Goal("ntk", "naive / fast", "time", 10),
+    Goal("ntk", "naive / fast", "memory", 10),  # a tenth
+)
+
+
+def read_results(folder: Path = RESULTS) -> list[Report]:
+    """What the benchmarks wrote, by file name; an empty list where there is nothing.
+
+    Raises:
+        InputError: naming a file that no benchmark wrote.
+    """
+    reports = []
+    for path in sorted(folder.glob("*.json")):
+        report = json.loads(path.read_text())
+        if not isinstance(report, dict) or report.get("benchmark") not in BENCHMARKS:
+            raise InputError(f"{path} is no result of benchmarks/: move it away, or write it anew with --json")
+        reports.append(report)
+    return reports
+
+
+def command(benchmark: str) -> str:
+    """What measures a benchmark where no result is there.
+
+    Example:
+        >>> command("ntk")
+        'python benchmarks/ntk.py --json benchmarks/results/ntk-ViT-Mini-8.json'
+    """
+    return (
+        f"python benchmarks/{benchmark}.py{BENCHMARKS[benchmark]} --json benchmarks/results/{benchmark}-ViT-Mini-8.json"
+    )
+
+
+def goal_of(benchmark: str, ratio: str, kind: str) -> Goal | None:
+    """The goal for a ratio, if there is one."""
+    return next((g for g in GOALS if (g.benchmark, g.ratio, g.kind) == (benchmark, ratio, kind)), None)
+
+
+def result_table(reports: Iterable[Report], benchmark: str) -> pd.DataFrame:
+    """A row a result, ratio and kind: median of the rounds with its spread, the goal, and all that belongs to the number.
+
+    Args:
+        reports: of any benchmarks.
+        benchmark: whose rows are wanted.
+    """
+    names, rows = [], []
+    for report in (each for each in reports if each["benchmark"] == benchmark):
+        origin, pairs = report["provenance"], report["pairs"]
+        for ratio, found in report["ratios"].items():
+            for kind, what in (("time", "seconds"), ("memory", "peak_bytes")):
+                goal, value = goal_of(benchmark, ratio, kind), found[kind]
+                sides = [_shown(median(pair[side][what] for pair in pairs), kind) for side in ratio.split(" / ")]
+                names.append((report["model"], _place(report), ratio, kind))
+                rows.append(
+                    {
+                        "median (lowest to highest)": "{median:.2f} ({lowest:.2f} to {highest:.2f})".format(**value),
+                        "by operations": f"{report['floor'][ratio]:.2f}" if kind == "time" else NONE,
+                        "goal": str(goal) if goal else NONE,
+                        "met": ("yes" if goal.met(value["median"]) else "no") if goal else NONE,
+                        "medians": " / ".join(sides),
+                        "rounds": str(len(pairs)),
+                        "sizes": _sizes(report),
+                        "machine": origin["machine"],
+                        "commit": origin["commit"],
+                        "date": origin["date"][:10],
+                    }
+                )
+    if not rows:
+        return pd.DataFrame({"no result yet; this command makes one": [command(benchmark)]}, index=[benchmark])
+    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(names, names=["model", "on", "ratio", "of"]))
+
+
+def _shown(value: float | int, kind: str) -> str:
+    if kind == "memory":
+        return f"{value / 1e6:,.1f} MB"
+    return f"{value:.3g} s" if value >= 1 else f"{1000 * value:.3g} ms"
+
+
+def _place(report: Report) -> str:
+    plain = ", plain products" * bool(report["sizes"].get("plain_products"))  # PyTorch's own on all sides
+    return f"{report['device']}, {report['precision']}{plain}"
+
+
+def _sizes(report: Report) -> str:
+    sizes = {name: value for name, value in report["sizes"].items() if name not in ("seed", "plain_products")}
+    return ", ".join(f"{k.replace('_', ' ')} {v:,}" for k, v in {**sizes, "threads": report["threads"]}.items())
+
+
+def distance_table(reports: Iterable[Report]) -> pd.DataFrame:
+    """How far apart the sides' results lie, as the largest difference over the largest value, and the benchmark's notes."""
+    names, rows = [], []
+    for report in reports:
+        names.append((report["benchmark"], report["model"], _place(report)))
+        apart = "; ".join(f"{what} {value:.1e}" for what, value in report["distance"].items())
+        rows.append({"distance": apart, "notes": " ".join(report["note"]) or NONE})
+    if not rows:
+        return pd.DataFrame({"made by": [command(name) for name in BENCHMARKS]}, index=list(BENCHMARKS))
+    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(names, names=["benchmark", "model", "on"]))
+
+
+def goals_met(reports: Sequence[Report]) -> dict[str, tuple[int, int]]:
+    """For each goal, in words, in how many of the results that have its ratio it is met: (met, measured)."""
+    found = {}
+    for goal in GOALS:
+        values = [
+            report["ratios"][goal.ratio][goal.kind]["median"]
+            for report in reports
+            if report["benchmark"] == goal.benchmark and goal.ratio in report["ratios"]
+        ]
+        found[f"{goal.benchmark}, {goal.ratio}, {goal.kind} {goal}"] = (sum(map(goal.met, values)), len(values))
+    return found
+
+
+def live_table(costs: Mapping[str, StepCost], base: str = "non-linear") -> pd.DataFrame:
+    """Time and bytes of a gradient in several ways, beside those of one of them, round by round."""
+    rows = {}
+    for way, cost in costs.items():
+        ratios = [own / other for own, other in zip(cost.rounds, costs[base].rounds)]
+        rows[way] = {
+            "ms a gradient": f"{1000 * cost.seconds:.3g}",
+            f"over {base}, time": f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+            "MB kept": f"{cost.saved_bytes / 1e6:.1f}",
+            f"over {base}, bytes": f"{cost.saved_bytes / costs[base].saved_bytes:.2f}",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def printed_ratios() -> dict[str, float]:
+    """Linear over non-linear in Table 4 of the attention-only paper, of a language model: training time, and "cost (MB)".
+
+    Example:
+        >>> {what: round(ratio, 2) for what, ratio in printed_ratios().items()}
+        {'time': 2.32, 'memory': 2.11}
+    """
+    linear, plain = (paper.ATTENTION_TABLE_4[way] for way in ("linear", "non-linear"))
+    seconds = lambda row: 60 * int(row[3].split(":")[0]) + int(row[3].split(":")[1])
+    return {"time": seconds(linear) / seconds(plain), "memory": linear[2] / plain[2]}
+
+
+def drawn(clip: Clip, images: int, seed: int, classes: int = 10) -> tuple[Tensor, Tensor, Tensor, Params]:
+    """Random images, labels, head and task vector: cost does not depend on what an image shows.
+
+    Returns:
+        ``(images, 3, size, size)``, ``(images,)``, ``(classes, dim)``, and a task vector: ``SHARE`` of each weight's length.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(images, 3, clip.image_size, clip.image_size, generator=rng).to(clip.device)
+    y = torch.randint(0, classes, (images,), generator=rng).to(clip.device)
+    with torch.no_grad():
+        dim = clip.f(clip.theta_0, x[:1]).shape[1]
+    head = 100 * torch.nn.functional.normalize(torch.randn(classes, dim, generator=rng), dim=1).to(clip.device)
+    directions = {name: torch.randn(value.shape, generator=rng).to(value) for name, value in clip.theta_0.items()}
+    return x, y, head, {n: SHARE * v.norm() * directions[n] / directions[n].norm() for n, v in clip.theta_0.items()}
+
+
+def same_results(clip: Clip, images: int = 2, outputs: int = 2, seed: int = 0) -> dict[str, float]:
+    """How far each fast path lies from its plain formula, in float64: the largest difference over the largest value.
+
+    Compared are features and gradient of a step by Listing 1, features along alpha, and kernels from gradients.
+    """
+    x, y, head, tau = drawn(clip, images, seed)
+    double = lambda params: {name: value.double() for name, value in params.items()}
+    theta_0, tau, x, head = double(clip.theta_0), double(tau), x.double(), head.double()
+    plain, here, sweep = listing_1(clip.f, theta_0), linearize(clip.f, theta_0), [[alpha] for alpha in ALPHAS]
+    logits = lambda params, x: classify(clip.f(params, x), head)[:, :outputs]
+    by_logit = [ntk(lambda params, x, c=c: logits(params, x)[:, c], theta_0, x) for c in range(outputs)]
+    with torch.no_grad():
+        along = torch.stack([plain(apply(theta_0, tau, alpha), x) for (alpha,) in sweep])
+        one_pass = torch.stack([z for (z,) in features_at(clip.f, theta_0, [tau], [x], True)(sweep, [0])])
+    steps = [_step(model, add(theta_0, tau), x, y, head) for model in (here, plain)]
+    pairs = {
+        "features of a step": [features for features, _ in steps],
+        "gradient of a step": [gradient for _, gradient in steps],
+        f"features at {len(sweep)} values of α": (one_pass, along),
+        f"kernels of {outputs} logits": (ntk_of_outputs(logits, theta_0, x), torch.stack(by_logit)),
+    }
+    return {what: ((found - wanted).abs().max() / wanted.abs().max()).item() for what, (found, wanted) in pairs.items()}
+
+
+def _step(model: Function, theta: Params, x: Tensor, y: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
+    """The features of a step, and the gradient of all weights in one row."""
+    moving = {name: value.requires_grad_() for name, value in theta.items()}
+    features = model(moving, x)
+    loss = torch.nn.functional.cross_entropy(classify(features, head), y)
+    gradient = torch.autograd.grad(loss, list(moving.values()))
+    return features.detach(), torch.cat([each.flatten() for each in gradient])
