@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tangent_lib.cost import step_costs
+from tangent_lib import cost
+from tangent_lib.cost import LISTING_1, WAYS, step_costs
 from tangent_lib.errors import InputError
 from tangent_lib.linearize import functional
 from tangent_lib.selection import select
@@ -21,9 +22,10 @@ def linear_layer(rows, **options):
     return step_costs(f, theta_0, torch.eye(3), torch.ones(rows, 4), labels, repeats=1, **options)
 
 
-def test_the_linear_step_keeps_more_than_the_non_linear_one(costs):
-    assert costs["linear"].saved_bytes > 1.2 * costs["non-linear"].saved_bytes > 0
-    assert all(cost.seconds > 0 for cost in costs.values())
+def test_the_linear_step_keeps_what_the_non_linear_one_does_and_that_of_listing_1_more(costs):
+    assert costs["linear"].saved_bytes == costs["non-linear"].saved_bytes > 0
+    assert costs[LISTING_1].saved_bytes > 1.2 * costs["non-linear"].saved_bytes
+    assert list(costs) == [*WAYS, LISTING_1] and all(cost.seconds > 0 for cost in costs.values())
 
 
 def test_attention_only_keeps_and_trains_less(costs):
@@ -34,10 +36,11 @@ def test_attention_only_keeps_and_trains_less(costs):
 def test_numbers_held_and_trained_against_the_model_itself(costs, random_clip):
     every = sum(p.numel() for p in random_clip.model.visual.parameters())
     attention = sum(random_clip.theta_0[name].numel() for name in select(random_clip.theta_0, "attention weights"))
-    assert [cost.parameters for cost in costs.values()] == [every, 2 * every, every]
-    assert [cost.trainable for cost in costs.values()] == [every, every, attention]
-    assert [cost.gradient_bytes for cost in costs.values()] == [4 * every, 4 * every, 4 * attention]
-    assert [cost.weight_bytes for cost in costs.values()] == [4 * every, 8 * every, 4 * every]
+    held, trained = [every, 2 * every, every, 2 * every], [every, every, attention, every]
+    assert [cost.parameters for cost in costs.values()] == held
+    assert [cost.trainable for cost in costs.values()] == trained
+    assert [cost.gradient_bytes for cost in costs.values()] == [4 * numbers for numbers in trained]
+    assert [cost.weight_bytes for cost in costs.values()] == [4 * numbers for numbers in held]
 
 
 def test_weights_are_not_counted_as_activations():
@@ -48,6 +51,14 @@ def test_weights_are_not_counted_as_activations():
 def test_a_model_without_attention_is_refused():
     with pytest.raises(InputError, match="trains nothing"):
         linear_layer(1)
+
+
+def test_listing_1_is_measured_only_where_it_is_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(cost, "listing_1", lambda f, theta_0: lambda params, x: (asked.append(len(x)), f(params, x))[1])
+    assert list(linear_layer(2, ways=("non-linear", "linear"))) == ["non-linear", "linear"] and not asked
+    linear_layer(2, ways=(LISTING_1,))
+    assert asked == [2, 2]  # once to count bytes, once to take the time
 
 
 def test_an_unknown_way_is_refused():

@@ -39,15 +39,8 @@ def run(tmp_path, images):
     shutil.copytree(images, root / "images", copy_function=os.link)
 
     def make(alphas=GRID, **given):
-        given = {
-            "tasks": ",".join(NAMES),
-            "steps": 2,
-            "batch_size": 4,
-            "pretrained": "none",
-            "store": str(root),
-            **given,
-        }
-        return Experiment(check_parameters(**given), alphas)
+        usual = {"tasks": ",".join(NAMES), "steps": 2, "batch_size": 4, "pretrained": "none", "store": str(root)}
+        return Experiment(check_parameters(**usual | given), alphas)
 
     return make
 
@@ -90,11 +83,11 @@ NEGATED = {
 def pretend(monkeypatch, table: dict) -> list:
     seen = []
 
-    def curve(self, name, tau, mode, split, alphas):
-        seen.append((name, tau, mode.name, split, alphas))
+    def accuracies(self, name, tau, alphas, split, linear):
+        seen.append((name, tau, split, tuple(alphas)))
         return [table[name, split][GRID.index(alpha)] for alpha in alphas]
 
-    monkeypatch.setattr(Experiment, "_curve", curve)
+    monkeypatch.setattr(Experiment, "_accuracies", accuracies)
     return seen
 
 
@@ -117,29 +110,31 @@ def test_negation_chooses_on_validation_and_reports_test(run, monkeypatch, mode)
 
 
 def test_test_images_are_seen_at_the_chosen_alpha_only(run, monkeypatch):
-    seen = pretend(monkeypatch, {**ADDED, **NEGATED})
-    run().addition("non-linear", 0)
-    run().negation("Digits", "non-linear", 0)
-    sweeps = [(name, split, alphas) for name, _, _, split, alphas in seen if len(alphas) > 1]
-    assert [split for _, split, _ in sweeps] == ["val"] * 4 and {alphas for _, _, alphas in sweeps} == {GRID}
+    best_at_half = {("Digits", "val"): (0.3, 0.25, 0.4), ("Signs", "val"): (0.1, 0.9, 0.3)}
+    seen, made = pretend(monkeypatch, {**ADDED, **NEGATED, **best_at_half}), run()
+    assert made.addition("non-linear", 0)["alpha"] == made.negation("Digits", "non-linear", 0)["alpha"] == 0.5
+    sweeps = [(split, alphas) for _, _, split, alphas in seen if len(alphas) > 1]
+    assert sweeps == [("val", GRID[1:])] * 4  # at alpha 0 there is zero-shot
+    at = lambda wanted: sorted(name for name, _, split, alphas in seen if split == "test" and alphas == (wanted,))
+    assert at(0.5) == ["Digits", "Digits", "Objects", "Signs"] and at(1.0) == list(NAMES)
+
+
+def test_at_alpha_0_accuracies_are_those_of_zero_shot(run, monkeypatch):
+    seen, made = pretend(monkeypatch, {**NEGATED, ("Objects", "val"): (0.6, 0.3, 0.3)}), run()
+    found = made.negation("Digits", "post-hoc", 0)
+    assert (found["alpha"], found["target"], found["control"]) == (0, 0.85, 0.62)  # no other alpha keeps the control
+    at_0 = [(name, split, alphas) for name, tau, split, alphas in seen if 0 in alphas]
+    assert sorted(at_0) == [(name, split, (0.0,)) for name in ("Digits", "Objects") for split in ("test", "val")]
 
 
 def test_the_sum_of_all_vectors_is_added_and_one_vector_negated(run, monkeypatch):
     seen, added = pretend(monkeypatch, {**ADDED, **NEGATED}), run()
     vectors = [added.task_vector(name, False, 0) for name in NAMES]
     added.addition("non-linear", 0)
-    sweeps = [tau for _, tau, _, _, alphas in seen if alphas == GRID]
-    assert len(sweeps) == 2 and all(same(tau, total(vectors)) for tau in sweeps)
-    seen.clear()
     added.negation("Digits", "non-linear", 0)
-    sweeps = [tau for _, tau, _, _, alphas in seen if alphas == GRID]
-    assert len(sweeps) == 2 and all(same(tau, negate(vectors[0])) for tau in sweeps)
-
-
-def test_negations_are_those_of_every_task(run, monkeypatch):
-    pretend(monkeypatch, {**NEGATED, ("Signs", "val"): (0.5, 0.1, 0.1), ("Signs", "test"): (0.5, 0.2, 0.3)})
-    found, made = run().negations("linear", 0), run()
-    assert found == {name: made.negation(name, "linear", 0) for name in NAMES} and found["Signs"]["target"] == 0.2
+    sweeps = [tau for _, tau, _, alphas in seen if alphas == GRID[1:]]
+    assert len(sweeps) == 4 and all(same(tau, total(vectors)) for tau in sweeps[:2])
+    assert all(same(tau, negate(vectors[0])) for tau in sweeps[2:])
 
 
 # -- modes -------------------------------------------------------------------------------------------------------------
@@ -156,13 +151,13 @@ def test_a_mode_is_what_is_trained_and_what_is_evaluated(run, monkeypatch, name,
 
     def accuracies_along(f, theta_0, tau, alphas, head, data, linearized, batch_size):
         evaluated.append(linearized)
+        assert 0 not in alphas  # where both models are one, what is known is taken
         return [0.5 for _ in alphas]
 
+    made = run()
+    monkeypatch.setattr(Experiment, "zero_shot", lambda self, name: {"val": 0.5, "test": 0.5})
     monkeypatch.setattr(materials, "finetune", finetune)
     monkeypatch.setattr(experiment, "accuracies_along", accuracies_along)
-    made = run()
-    made.zero_shot("Objects")
-    evaluated.clear()
     getattr(made, result)(*{"addition": ()}.get(result, ("Digits",)), name, 0)
     assert set(trained) == {training} and set(evaluated) == {evaluation}
 

@@ -54,10 +54,35 @@ def test_the_operations_of_a_linear_layer():
     tower = layer(pixels=4, dim=5)
     matrix, head = 2 * 48 * 5, 2 * 5 * CLASSES  # a product of an image with either
     f, f_lin = count_step(tower), count_step(tower, linear=True)
-    # f_lin: the value and both terms of the product rule, one of them with the images' tangent of zeros
-    assert (f.forward_operations, f_lin.forward_operations) == (matrix + head, 3 * matrix + head)
-    # backward: the gradients of the matrix, or of its tangent, and of the features
-    assert (f.operations, f_lin.operations) == (2 * matrix + 2 * head, 4 * matrix + 2 * head)
+    # f_lin: the value and the term of the matrix's tangent; images have none, so that the other term is left out
+    assert (f.forward_operations, f_lin.forward_operations) == (matrix + head, 2 * matrix + head)
+    # backward: the gradients of the matrix and of the features, as f's
+    assert (f.operations, f_lin.operations) == (2 * matrix + 2 * head, 3 * matrix + 2 * head)
+
+
+def test_the_operations_of_two_linear_layers():
+    first, second = 2 * 48 * 5, 2 * 5 * 4  # products with the matrix of each layer
+    head = 2 * 4 * CLASSES
+    with FakeTensorMode() as shapes:
+        theta_0 = {"v": torch.empty(5, 48), "w": torch.empty(4, 5)}
+    f = lambda params, x: torch.nn.functional.linear(torch.tanh(x.flatten(1) @ params["v"].T), params["w"])
+    tower = Tower("layers", f, theta_0, size=4, dim=4, numbers=0, shapes=shapes)
+    plain, linear = count_step(tower), count_step(tower, linear=True)
+    # what enters the second layer has a value and a tangent: both terms of its product rule
+    assert (plain.forward_operations, linear.forward_operations) == (
+        first + second + head,
+        2 * first + 3 * second + head,
+    )
+    # backward is f's own: the second layer's gradients of matrix and input, the first one's of its matrix
+    assert plain.operations - plain.forward_operations == first + 2 * second + head
+    assert linear.operations - linear.forward_operations == plain.operations - plain.forward_operations
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_f_lin_keeps_the_bytes_of_f_for_five_thirds_of_its_operations(name):
+    f, f_lin = (count_step(shapes_only(name), linear) for linear in (False, True))
+    assert 1.6 < f_lin.operations / f.operations < 1.7
+    assert (f_lin.image_bytes, f_lin.parameters) == (f.image_bytes, 2 * f.parameters)
 
 
 def test_a_linear_layer_keeps_its_input():

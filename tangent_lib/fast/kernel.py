@@ -21,7 +21,7 @@ from tangent_lib.fast.watched import NotWatched, Use, watch
 from tangent_lib.linearize import Function, forward_differentiable
 from tangent_lib.task_vectors import Params
 
-MEMORY = 2**26  # numbers
+MEMORY = 2**28  # numbers, 1 GB in fp32
 ROWS = 64  # of a kernel of points with themselves, of which half is computed, at a time
 CACHED = 2**21  # numbers of gradients at a time; on a processor, more leave its caches
 
@@ -74,7 +74,8 @@ def ntk_of_outputs(
     if not params or len(x) == 0 or (x2 is not None and len(x2) == 0):
         raise InputError("the kernel needs at least one parameter, and one point for its rows and its columns")
     names, rest = _watchable(f, params, x[:1])
-    block = _points_at_a_time(f, params, names, rest, x[:1], memory)
+    at_a_time = _points_at_a_time(f, params, names, rest, x[:1], memory)
+    block = at_a_time if x2 is None and len(x) <= at_a_time else max(1, at_a_time // 2)  # one side, or two
     x2 = x if x2 is None else x2
     same = len(x) if torch.equal(x2[: len(x)], x) else 0  # columns that are points of the rows: half of those suffices
     rows, columns = x.split(block), [*x2[:same].split(block), *x2[same:].split(block)]
@@ -121,7 +122,7 @@ def _points_at_a_time(
     graph = sum(numbers for storage, numbers in kept.items() if storage not in weights)
     held = sum(use.y.numel() + (0 if use.entered is None else use.entered.numel()) for use in uses)
     others = outputs.numel() * sum(params[name].numel() for name in rest)
-    return max(1, int(memory / 2 / (graph + held + 2 * others)))
+    return max(1, memory // (graph + held + 2 * others))
 
 
 def _side(f: Function, params: Params, names: list[str], rest: list[str], x: Tensor) -> _Side:

@@ -83,7 +83,9 @@ def watch(f: Function, params: Params, names: Iterable[str], x: Tensor) -> tuple
     uses: list[Use] = []
     with torch.enable_grad():
         outputs = f({**params, **{name: Watched(params[name], name, uses) for name in names}}, x)
-    return outputs, uses
+    found = list(uses)
+    uses.clear()  # or weights and uses would hold each other, and all activations, until the garbage is collected
+    return outputs, found
 
 
 def _value(x: object) -> object:

@@ -97,7 +97,7 @@ def goal_of(benchmark: str, ratio: str, kind: str) -> Goal | None:
 
 
 def result_table(reports: Iterable[Report], benchmark: str) -> pd.DataFrame:
-    """A row a result, ratio and kind: median of the rounds with its spread, the goal, and all that belongs to the number.
+    """A row a result and ratio: the median of the rounds with its spread, the goal, and both sides' own medians.
 
     Args:
         reports: of any benchmarks.
@@ -105,29 +105,45 @@ def result_table(reports: Iterable[Report], benchmark: str) -> pd.DataFrame:
     """
     names, rows = [], []
     for report in (each for each in reports if each["benchmark"] == benchmark):
-        origin, pairs = report["provenance"], report["pairs"]
         for ratio, found in report["ratios"].items():
+            cells = {("time", "by operations"): f"{report['floor'][ratio]:.2f}"}
             for kind, what in (("time", "seconds"), ("memory", "peak_bytes")):
                 goal, value = goal_of(benchmark, ratio, kind), found[kind]
-                sides = [_shown(median(pair[side][what] for pair in pairs), kind) for side in ratio.split(" / ")]
-                names.append((report["model"], _place(report), ratio, kind))
-                rows.append(
-                    {
-                        "median (lowest to highest)": "{median:.2f} ({lowest:.2f} to {highest:.2f})".format(**value),
-                        "by operations": f"{report['floor'][ratio]:.2f}" if kind == "time" else NONE,
-                        "goal": str(goal) if goal else NONE,
-                        "met": ("yes" if goal.met(value["median"]) else "no") if goal else NONE,
-                        "medians": " / ".join(sides),
-                        "rounds": str(len(pairs)),
-                        "sizes": _sizes(report),
-                        "machine": origin["machine"],
-                        "commit": origin["commit"],
-                        "date": origin["date"][:10],
-                    }
-                )
+                sides = [
+                    _shown(median(pair[side][what] for pair in report["pairs"]), kind) for side in ratio.split(" / ")
+                ]
+                cells[(kind, "ratio")] = _spread(**value)
+                cells[(kind, "goal")] = f"{goal}: {'met' if goal.met(value['median']) else 'not met'}" if goal else NONE
+                cells[(kind, "medians")] = " / ".join(sides)
+            names.append((_name(report), ratio))
+            rows.append(cells)
     if not rows:
         return pd.DataFrame({"no result yet; this command makes one": [command(benchmark)]}, index=[benchmark])
-    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(names, names=["model", "on", "ratio", "of"]))
+    columns = [("time", each) for each in ("ratio", "by operations", "goal", "medians")]
+    columns += [("memory", each) for each in ("ratio", "goal", "medians")]
+    index = pd.MultiIndex.from_tuples(names, names=["result", "of"])
+    return pd.DataFrame(rows, index=index)[columns]
+
+
+def origins(reports: Iterable[Report], benchmark: str) -> str:
+    """What the numbers of a table depend on: sizes, rounds, machine, commit and date of every result."""
+    lines = []
+    for report in (each for each in reports if each["benchmark"] == benchmark):
+        sizes = {name: value for name, value in report["sizes"].items() if name not in ("seed", "plain_products")}
+        named = [f"{k.replace('_', ' ')} {v:,}" for k, v in {**sizes, "threads": report["threads"]}.items()]
+        origin, rounds = report["provenance"], len(report["pairs"])
+        made = f"{origin['machine']}; commit {origin['commit']}, {origin['date'][:10]}"
+        lines.append(f"{_name(report)}: {', '.join(named)}; {rounds} rounds; {made}.")
+    return " ".join(lines)
+
+
+def _name(report: Report) -> str:
+    plain = ", plain products" * bool(report["sizes"].get("plain_products"))  # PyTorch's own on all sides
+    return f"{report['model']}, {report['device']}, {report['precision']}{plain}"
+
+
+def _spread(median: float, lowest: float, highest: float) -> str:
+    return f"{median:.2f}" + f" ({lowest:.2f} to {highest:.2f})" * (lowest < highest)
 
 
 def _shown(value: float | int, kind: str) -> str:
@@ -136,39 +152,30 @@ def _shown(value: float | int, kind: str) -> str:
     return f"{value:.3g} s" if value >= 1 else f"{1000 * value:.3g} ms"
 
 
-def _place(report: Report) -> str:
-    plain = ", plain products" * bool(report["sizes"].get("plain_products"))  # PyTorch's own on all sides
-    return f"{report['device']}, {report['precision']}{plain}"
-
-
-def _sizes(report: Report) -> str:
-    sizes = {name: value for name, value in report["sizes"].items() if name not in ("seed", "plain_products")}
-    return ", ".join(f"{k.replace('_', ' ')} {v:,}" for k, v in {**sizes, "threads": report["threads"]}.items())
-
-
 def distance_table(reports: Iterable[Report]) -> pd.DataFrame:
     """How far apart the sides' results lie, as the largest difference over the largest value, and the benchmark's notes."""
     names, rows = [], []
     for report in reports:
-        names.append((report["benchmark"], report["model"], _place(report)))
+        names.append((report["benchmark"], _name(report)))
         apart = "; ".join(f"{what} {value:.1e}" for what, value in report["distance"].items())
         rows.append({"distance": apart, "notes": " ".join(report["note"]) or NONE})
     if not rows:
         return pd.DataFrame({"made by": [command(name) for name in BENCHMARKS]}, index=list(BENCHMARKS))
-    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(names, names=["benchmark", "model", "on"]))
+    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(names, names=["benchmark", "result"]))
 
 
-def goals_met(reports: Sequence[Report]) -> dict[str, tuple[int, int]]:
-    """For each goal, in words, in how many of the results that have its ratio it is met: (met, measured)."""
-    found = {}
+def goal_table(reports: Sequence[Report]) -> pd.DataFrame:
+    """A row a goal: the medians that were measured, and in how many results it is met."""
+    rows = {}
     for goal in GOALS:
-        values = [
-            report["ratios"][goal.ratio][goal.kind]["median"]
-            for report in reports
-            if report["benchmark"] == goal.benchmark and goal.ratio in report["ratios"]
-        ]
-        found[f"{goal.benchmark}, {goal.ratio}, {goal.kind} {goal}"] = (sum(map(goal.met, values)), len(values))
-    return found
+        of = [each for each in reports if each["benchmark"] == goal.benchmark and goal.ratio in each["ratios"]]
+        medians = [each["ratios"][goal.ratio][goal.kind]["median"] for each in of]
+        rows[(goal.benchmark, goal.ratio, goal.kind)] = {
+            "goal": str(goal),
+            "medians": "; ".join(f"{value:.2f} ({_name(each)})" for value, each in zip(medians, of)) or "no result yet",
+            "met in": f"{sum(map(goal.met, medians))} of {len(medians)}",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["benchmark", "of", "in"])
 
 
 def live_table(costs: Mapping[str, StepCost], base: str = "non-linear") -> pd.DataFrame:

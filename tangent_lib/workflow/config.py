@@ -28,6 +28,7 @@ PAGES = {
     "04_disentanglement": SHARED,
     "06_ntk_localization": (),
     "10_at_scale": (),
+    "11_cost": (),
     "02_task_vectors": ("non-linear",),
     "01_miniature": (),
     "09_claims": (),

@@ -54,7 +54,7 @@ def made_up(numbers=NUMBERS, seeds=5, noise=0.001):
         "ntk": {"pretrained": shares(0.8), "untrained": shares(0.6)},
         "cost": {
             way: {"seconds": [s * (1 + 0.01 * turn) for turn in range(5)], "saved_bytes": int(100 * s)}
-            for way, s in (("non-linear", 1.0), ("linear", 2.0), ("attention-only", 0.8))
+            for way, s in (("non-linear", 1.0), ("linear, Listing 1", 2.0), ("attention-only", 0.8), ("linear", 0.1))
         },
         "provenance": {"tangent": {"commit": "abc", "date": "today", "machine": "none"}},
     }
@@ -138,7 +138,7 @@ BACKWARDS = [
     ("S1-linear-negation", both(swap("linear", "non-linear"), low_control), NOT),
     ("S1-scale-gap", swap_files, NOT),
     ("S1-scale-xi", swap_files, NOT),
-    ("S1-cost", swap("linear", "non-linear", "cost"), NOT),
+    ("S1-cost", swap("linear, Listing 1", "non-linear", "cost"), NOT),
     ("S1-ntk-localised", no_localisation, NOT),
     ("S1-ntk-random", swap("pretrained", "untrained", "ntk"), NOT),
     ("S1-random-addition", put("linear", "untrained", absolute=0.3), PARTLY),
@@ -152,7 +152,7 @@ BACKWARDS = [
     ("S2-normalised", swap("attention-only", "non-linear"), NOT),
     ("S2-xi", swap("attention-only", "non-linear"), NOT),
     ("S2-robust", swap("attention-only", "non-linear"), NOT),
-    ("S2-cost", swap("attention-only", "linear", "cost"), NOT),
+    ("S2-cost", swap("attention-only", "linear, Listing 1", "cost"), NOT),
     ("S2-cosine", swap("attention-only", "non-linear"), NOT),
     ("S2-ablation", put("attention + MLP", "ablation", absolute=0.1, normalised=0.1), NOT),
 ]

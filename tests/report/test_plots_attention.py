@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tangent_lib.cost import StepCost
+from tangent_lib.cost import LISTING_1, WAYS, StepCost
 from tangent_lib.errors import InputError
 from tangent_lib.finetune import Protocol, finetune
 from tangent_lib.report import paper, relations_attention, tables, tables_attention
@@ -165,12 +165,20 @@ def test_efficiency_shows_what_was_counted():
     cost = StepCost(
         0.05, saved_bytes=30_000_000, gradient_bytes=1, parameters=2_000_000, trainable=1, weight_bytes=8_000_000
     )
-    table = tables_attention.efficiency_table({way: cost for way in paper.ATTENTION_TABLE_4}, "here")
+    table = tables_attention.efficiency_table(dict.fromkeys((*WAYS, LISTING_1), cost), "here")
     assert (
-        table[("here", "activations (MB)")].tolist() == ["30.0"] * 3
+        table[("here", "activations (MB)")].tolist() == ["30.0"] * 4
         and table[("here", "ms a gradient")].iloc[0] == "50"
     )
-    assert table[("paper: Flan-T5-base", "minutes")].tolist() == ["17:38", "40:59", "10:15"]
+
+
+def test_the_papers_linear_training_is_listing_1():
+    cost = lambda seconds: StepCost(seconds, 1, 1, 1, 1, 1)
+    costs = {"non-linear": cost(1.0), "linear": cost(1.5), "attention-only": cost(0.5), LISTING_1: cost(2.5)}
+    table = tables_attention.efficiency_table(costs, "here")
+    assert table[("paper: Flan-T5-base", "minutes")].tolist() == ["17:38", "40:59", "–", "10:15"]
+    assert table[("here", "ms a gradient")].tolist() == ["1000", "2500", "1500", "500"]
+    assert table.index[1].endswith("Listing 1") and table.index[2].endswith("this library")
 
 
 def test_only_attention_weights_move(random_clip, task, few):
