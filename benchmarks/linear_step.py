@@ -33,6 +33,7 @@ COUNTED = 2  # images, of which operations are counted and which float64 sees
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 through autocast")
     parser.add_argument("--batch-size", type=count, default=32, help="images a step (%(default)s)")
+    parser.add_argument("--steps", type=count, default=10, help="steps in a row, as in training, each turn (%(default)s)")
 
 
 def build(given: argparse.Namespace) -> Bench:
@@ -48,7 +49,8 @@ def build(given: argparse.Namespace) -> Bench:
         found = {}
         for name, model in models(clip.f, clip.theta_0).items():
             training = partial(trainer, model, clip.theta_0, weights, x[:some], y[:some], bf16)
-            found[name] = Side(training(), partial(two_steps, training), held * (name != "non-linear"))
+            several = partial(repeated, training(), given.steps if some == given.batch_size else 1)
+            found[name] = Side(several, partial(two_steps, training), held * (name != "non-linear"), times=1 / given.steps)
         return found
 
     def apart(f: Function, theta_0: Params, tau: Params, x: Tensor, y: Tensor, kind: str) -> dict[str, float]:
@@ -73,7 +75,11 @@ def build(given: argparse.Namespace) -> Bench:
         (("fast", "non-linear"), ("naive", "non-linear"), ("naive", "fast")),
         {name: operations(side) for name, side in sides(COUNTED).items()},
         distances,
-        {"batch_size": given.batch_size, "parameters": sum(value.numel() for value in clip.theta_0.values())},
+        {
+            "batch_size": given.batch_size,
+            "steps": given.steps,
+            "parameters": sum(value.numel() for value in clip.theta_0.values()),
+        },
     )
 
 
@@ -100,6 +106,11 @@ def trainer(
         return loss.detach()
 
     return step
+
+
+def repeated(step: Callable[[], Tensor], times: int) -> None:
+    for _ in range(times):
+        step()
 
 
 def two_steps(training: Callable[[], Callable[[], Tensor]]) -> None:

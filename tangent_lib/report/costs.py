@@ -119,10 +119,10 @@ def result_table(reports: Iterable[Report], benchmark: str) -> pd.DataFrame:
             rows.append(cells)
     if not rows:
         return pd.DataFrame({"no result yet; this command makes one": [command(benchmark)]}, index=[benchmark])
+    table = pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(names, names=["result", "of"]))
     columns = [("time", each) for each in ("ratio", "by operations", "goal", "medians")]
     columns += [("memory", each) for each in ("ratio", "goal", "medians")]
-    index = pd.MultiIndex.from_tuples(names, names=["result", "of"])
-    return pd.DataFrame(rows, index=index)[columns]
+    return table[columns].set_axis(pd.MultiIndex.from_tuples(columns), axis=1)
 
 
 def origins(reports: Iterable[Report], benchmark: str) -> str:

@@ -174,14 +174,19 @@ def test_a_rectangular_kernel_is_a_block_of_the_square_one(some, columns, memory
     torch.testing.assert_close(found, some.kernel()[:, :3, columns], **CLOSE)
 
 
-@pytest.mark.parametrize("name", ["attention", "ResNet"])
-def test_memory_changes_blocks_and_not_the_result(name):
-    model, sizes, before = build(name), [], 0
+@pytest.mark.parametrize("own", [True, False])
+def test_memory_changes_blocks_and_not_the_result(own):
+    """From one point at a time to all at once."""
+    model, sizes, calls = build("attention"), [], []
     f = lambda params, x: (sizes.append(len(x)), model.f(params, x))[1]
-    for memory in (1, *(int(2 ** (power / 2)) for power in range(14, 60))):
-        monkeys = kernel._points_at_a_time
+    expected = model.kernel() if own else model.kernel().flip(2)
+    for power in range(17):
         sizes.clear()
-        found = ntk_of_outputs(f, model.params, model.x, memory=memory)
+        found = ntk_of_outputs(f, model.params, model.x, None if own else model.x.flip(0), 2**power)
+        torch.testing.assert_close(found, expected, **CLOSE)
+        calls.append(len(sizes))
+        assert power or set(sizes[-5:]) == {1}
+    assert sizes[-1] == 5 and calls == sorted(calls, reverse=True) and len(set(calls)) > 3
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 4])

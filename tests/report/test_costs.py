@@ -64,7 +64,8 @@ def test_a_row_has_both_ratios_with_their_spread_and_goal():
 
 def test_a_table_says_what_its_numbers_depend_on():
     other = {**report("ntk", [("fast", "naive")]), "sizes": {"points": 9, "plain_products": True}, "device": "cuda"}
-    text = "ViT-Mini-8, cpu, fp32: batch size 32, parameters 1,233,408, threads 2; 3 rounds; 2 cores; commit abc123, 2026-11-22."
+    sizes = "batch size 32, parameters 1,233,408, threads 2"
+    text = f"ViT-Mini-8, cpu, fp32: {sizes}; 3 rounds; 2 cores; commit abc123, 2026-11-22."
     assert costs.origins([report(), other], "linear_step") == text
     assert costs.origins([report(), other], "ntk").startswith(
         "ViT-Mini-8, cuda, fp32, plain products: points 9, threads 2;"
