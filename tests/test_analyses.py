@@ -7,6 +7,7 @@ import torch
 from tangent_lib.errors import InputError
 from tangent_lib.experiment import Experiment
 from tangent_lib.models import classify
+from tangent_lib.ntk import local_energy, ntk
 from tangent_lib.parameters import check_parameters
 from tangent_lib.task_vectors import cosine
 
@@ -72,7 +73,9 @@ def test_cosines_are_those_of_the_task_vectors(run):
 
 def test_local_energy_is_of_training_points_of_both_supports(run):
     found = run.local_energy(*PAIR, seed=1, points=5, classes=2)
-    assert found["classes"] == ["0", "1"] and [len(each) for each in found["energy"]] == [10, 10] and found["trained"] == 5
+    assert (
+        found["classes"] == ["0", "1"] and [len(each) for each in found["energy"]] == [10, 10] and found["trained"] == 5
+    )
     assert [sum(each) for each in found["energy"]] == pytest.approx([5, 5], rel=1e-3)
     assert 0.5 < found["localisation"] <= 1
     assert found["localisation"] == pytest.approx(np.mean([sum(each[:5]) / sum(each) for each in found["energy"]]))
@@ -80,20 +83,36 @@ def test_local_energy_is_of_training_points_of_both_supports(run):
 
 
 def test_the_kernel_of_a_logit_is_that_of_its_gradient(run):
-    x, head = torch.randn(3, 3, 32, 32), run.head("Digits")[:1]
-    logit = lambda params, images: classify(run.clip.f(params, images), head)[:, 0]
+    x, head = torch.randn(3, 3, 32, 32), run.head("Digits")
     theta = {name: value.clone().requires_grad_() for name, value in run.clip.theta_0.items()}
-    rows = [torch.autograd.grad(logit(theta, x[i : i + 1])[0], tuple(theta.values()), allow_unused=True) for i in range(3)]
-    flat = torch.stack([torch.cat([g.flatten() for g in row if g is not None]) for row in rows])
-    assert torch.allclose(run._kernel("Digits", 0, x, 3), flat @ flat.T, rtol=1e-3)
+    found = run._kernels("Digits", 2, x, 2)
+    assert found.shape == (2, 2, 3)
+    for output, kernel in enumerate(found):
+        logits = [classify(run.clip.f(theta, x[i : i + 1]), head)[0, output] for i in range(3)]
+        rows = [torch.autograd.grad(logit, tuple(theta.values()), allow_unused=True) for logit in logits]
+        flat = torch.stack([torch.cat([g.flatten() for g in row if g is not None]) for row in rows])
+        assert torch.allclose(kernel, flat[:2] @ flat.T, rtol=1e-3)
 
 
 def test_the_kernel_on_three_supports_holds_that_of_the_local_energy(run):
     kernel, n = run.kernel_on_supports(*PAIR, seed=1, points=4), 4
     assert kernel.shape == (n, 3 * n) and torch.allclose(kernel[:, :n], kernel[:, :n].T, rtol=1e-3)
     assert not torch.allclose(kernel[:, :n], kernel[:, n : 2 * n], rtol=1e-2)
-    again = run._kernel("Digits", 0, torch.cat([run._support("Digits", 2 * n, 1), run._support("Signs", n, 1)]), n)
+    x = torch.cat([run._support("Digits", 2 * n, 1), run._support("Signs", n, 1)])
+    head, f = run.head("Digits"), run.clip.f
+    again = ntk(lambda params, x: classify(f(params, x), head)[:, 0], run.clip.theta_0, x[:n], x)
     assert torch.allclose(kernel, again, rtol=1e-3)
+
+
+def test_the_local_energy_is_that_of_each_output_s_own_kernel(run):
+    n, x = 5, torch.cat([run._support(name, 5, 1) for name in PAIR])
+    head, f = run.head("Digits"), run.clip.f
+    found = run.local_energy(*PAIR, seed=1, points=n, classes=2)
+    for output, energy in enumerate(found["energy"]):
+        kernel = ntk(
+            lambda params, x, output=output: classify(f(params, x), head)[:, output], run.clip.theta_0, x[:n], x
+        )
+        assert energy == pytest.approx(local_energy(kernel).tolist(), abs=1e-3)
 
 
 def test_an_untrained_experiment_has_the_same_head_and_another_image_tower(run):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -60,7 +61,9 @@ class Dual(Tensor):
         kwargs = kwargs or {}
         if func in ABOUT:
             return func(args[0].value, *args[1:], **kwargs)
-        covered = func in RULES and all(takes(RULES[func], name) for name in kwargs)
+        covered = func in RULES and args and all(takes(RULES[func], name) for name in kwargs)
+        if kwargs.get("inplace") or kwargs.get("out") is not None:
+            raise NotCovered(f"{func.__name__} in place")
         value, along = RULES[func](*args, **kwargs) if covered else by_jvp(func, args, kwargs)
         if along is None:
             return value
@@ -68,8 +71,10 @@ class Dual(Tensor):
             tangents = [along(k) for k in range(_directions(args, kwargs))]
         if isinstance(value, Tensor):
             return dual(value, tangents)
-        parts = zip(value, zip(*([None] * len(value) if each is None else each for each in tangents)), strict=True)
-        return tuple(dual(part, moves) for part, moves in parts)
+        parts, form = tree_flatten(value)
+        moves = zip(*([None] * len(parts) if each is None else each for each in tangents))
+        duals = [dual(part, move) if _is_floating(part) else part for part, move in zip(parts, moves, strict=True)]
+        return tree_unflatten(duals, form)
 
 
 @cache
@@ -116,19 +121,51 @@ def by_jvp(func: Callable, args: Sequence[object], kwargs: dict) -> tuple[object
         at, named = tree_unflatten([replaced.get(i, leaf) for i, leaf in enumerate(leaves)], form)
         return func(*at, **named)
 
+    def floating(*given: Tensor) -> list[Tensor]:
+        return [part for part in tree_leaves(of_values(*given)) if _is_floating(part)]
+
     values = [leaves[i].value for i in places]
-    result = of_values(*values)
-    if not any(isinstance(part, Tensor) and part.is_floating_point() for part in tree_leaves(result)):
+    device, state = values[0].device, random_state(values[0].device)
+    with forward_differentiable():  # as below, so that both draw the same random numbers
+        result = of_values(*values)
+    if not any(_is_floating(part) for part in tree_leaves(result)):
         return result, None  # such as indices
     _say(name)
 
     def along(k: int) -> object:
         moves = [tangent_of(leaves[i], k) for i in places]
         moves = tuple(torch.zeros_like(x) if dx is None else dx for x, dx in zip(values, moves, strict=True))
-        with forward_differentiable():
-            return jvp(of_values, tuple(x.detach() for x in values), moves)[1]
+        with forward_differentiable(), drawn_from(state, device):
+            tangents = iter(jvp(floating, tuple(x.detach() for x in values), moves)[1])
+        if isinstance(result, Tensor):
+            return next(tangents)
+        return [next(tangents) if _is_floating(part) else None for part in tree_leaves(result)]
 
     return result, along
+
+
+def _is_floating(part: object) -> bool:
+    return isinstance(part, Tensor) and part.is_floating_point()
+
+
+def random_state(device: torch.device) -> list[Tensor]:
+    """Where the generators stand that an operation on this device may draw from."""
+    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+
+
+def set_random_state(state: Sequence[Tensor], device: torch.device) -> None:
+    """Draw on from where ``random_state`` was asked."""
+    torch.set_rng_state(state[0])
+    if len(state) > 1:
+        torch.cuda.set_rng_state(state[1], device)
+
+
+@contextmanager
+def drawn_from(state: Sequence[Tensor], device: torch.device) -> Iterator[None]:
+    """Inside, random numbers are those that followed the state; outside, drawing goes on as if nothing had been."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        set_random_state(state, device)
+        yield
 
 
 @cache

@@ -18,7 +18,8 @@ from torch.autograd.function import once_differentiable
 
 from tangent_lib import linearize as plain
 from tangent_lib.fast import rules  # noqa: F401  operations learn here how to move tangents
-from tangent_lib.fast.dual import NotCovered, dual, tangent_of, value_of
+from tangent_lib.fast.dual import NotCovered, drawn_from, dual, random_state, set_random_state, tangent_of, value_of
+from tangent_lib.fast.operations import forward_differentiable
 from tangent_lib.fast.products import differentiated_by_func
 from tangent_lib.linearize import Function
 from tangent_lib.task_vectors import Params, check_match
@@ -97,23 +98,28 @@ def _pushed(
 ) -> tuple[Tensor, list[Tensor]]:
     """f at theta_0, with the autograd graph of ``at``, and its tangents, without one."""
     params = {name: dual(value, [each.get(name) for each in directions]) for name, value in at.items()}
+    state = random_state(x.device)
     try:
         out = f(params, x)
     except NotCovered as operation:
         warnings.warn(f"{operation} has no tangent rule: torch.func.jvp differentiates the whole model", stacklevel=3)
+        set_random_state(state, x.device)  # as if f had not been tried
         return _by_jvp(f, theta_0, at, directions, x)
     moves = [tangent_of(out, k) for k in range(len(directions))]
     return value_of(out), [torch.zeros_like(value_of(out)) if move is None else move for move in moves]
 
 
 def _by_jvp(f: Function, theta_0: Params, at: Params, directions: Sequence, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    tangents = []
+    tangents, state = [], random_state(x.device)
+    with forward_differentiable():  # as in jvp, so that value and tangents draw the same random numbers
+        value = f(at, x)
     with torch.no_grad():
         for direction in directions:
             moves = {name: tangent_of(dual(value, [direction.get(name)]), 0) for name, value in theta_0.items()}
             tau = {name: torch.zeros_like(theta_0[name]) if move is None else move for name, move in moves.items()}
-            tangents.append(plain.value_and_tangent(f, theta_0, tau, x)[1])
-    return f(at, x), tangents
+            with drawn_from(state, x.device):
+                tangents.append(plain.value_and_tangent(f, theta_0, tau, x)[1])
+    return value, tangents
 
 
 def _at_theta_0(theta: Tensor, theta_0: Tensor) -> Tensor:

@@ -50,7 +50,8 @@ class _FastOperations(TorchFunctionMode):
     def __torch_function__(self, func: Callable, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if func is F.linear:
-            return linear(*args, **kwargs)
+            given = dict(zip(("input", "weight", "bias"), args)) | kwargs
+            return linear(given["input"], given["weight"], given.get("bias"))
         if func is F.multi_head_attention_forward and (composed := self_attention(*args, **kwargs)) is not None:
             return composed
         return func(*args, **kwargs)

@@ -87,6 +87,7 @@ def differentiated_by_func() -> bool:
 
 def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a b^T + bias; both may be transposed views."""
+    bias = None if bias is None else bias.contiguous()  # oneDNN reads it as if it were
     return torch.ops.mkldnn._linear_pointwise(_dense(a), _dense(b), bias, "none", [], "")
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tangent_lib.fast.attention import self_attention
-from tangent_lib.fast.dual import RULES, Along, Dual, NotCovered, by_jvp, tangent_of, value_of
+from tangent_lib.fast.dual import RULES, Along, Dual, by_jvp, tangent_of, value_of
 from tangent_lib.fast.products import add_linear, linear
 
 aten = torch.ops.aten
@@ -30,8 +30,8 @@ def rule(*operations: Callable) -> Callable:
 
 
 @rule(F.linear)
-def _linear(x, weight, bias=None) -> tuple[Tensor, Along]:
-    x0, w0 = value_of(x), value_of(weight)
+def _linear(input, weight, bias=None) -> tuple[Tensor, Along]:
+    x, x0, w0 = input, value_of(input), value_of(weight)
 
     def along(k: int) -> Tensor | None:
         dx, dw, db = (tangent_of(each, k) for each in (x, weight, bias))
@@ -71,12 +71,13 @@ def _conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> 
     def along(k: int) -> Tensor | None:
         dx, dw, db = (tangent_of(each, k) for each in (x, weight, bias))
         if dx is None and dw is None:
-            raise NotCovered("conv2d along its bias alone")
+            return None if db is None else db.view(-1, 1, 1).expand(out.shape)
         moved = F.conv2d(dx, w0, db, *how) if dx is not None else None
         own = F.conv2d(x0, dw, db if moved is None else None, *how) if dw is not None else None
         return _sum(moved, own)
 
-    return F.conv2d(x0, w0, value_of(bias), *how), along
+    out = F.conv2d(x0, w0, value_of(bias), *how)
+    return out, along
 
 
 @rule(F.layer_norm)
@@ -150,6 +151,8 @@ def _pow(x, exponent) -> tuple[Tensor, Along | None]:
     if isinstance(exponent, Tensor):
         return by_jvp(torch.pow, (x, exponent), {})
     x0 = value_of(x)
+    if not exponent:
+        return x0**exponent, None
     return x0**exponent, _unless_zero(x, lambda k: tangent_of(x, k) * (exponent * x0 ** (exponent - 1)))
 
 
@@ -166,25 +169,23 @@ def _attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=No
         return by_jvp(F.scaled_dot_product_attention, (q, k, v), {**given, "scale": scale})
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     values = [value_of(each) for each in (q, k, v)]
+    out = F.scaled_dot_product_attention(*values, scale=scale)
     cached: list[Tensor] = []  # query, key, value and attention weights, for all directions
 
     def along(direction: int) -> Tensor | None:
-        dq, dk, dv = (
-            None if move is None else _matrices(move) for move in (tangent_of(each, direction) for each in (q, k, v))
-        )
+        moves = (tangent_of(each, direction) for each in (q, k, v))
+        dq, dk, dv = (None if move is None else _matrices(move.to(out.dtype)) for move in moves)
         if not cached:
-            cached.extend(_matrices(value) for value in values)
-            cached.append((cached[0] @ cached[1].mT).mul_(scale).softmax(dim=-1))
+            cached.extend(_matrices(value.to(out.dtype)) for value in values)
+            cached.append((cached[0] @ cached[1].mT).mul_(scale).softmax(dim=-1).to(out.dtype))
         q0, k0, v0, shares = cached
         scores = _product(dq, k0.mT, q0, None if dk is None else dk.mT)
         if scores is not None:
-            scores = aten._softmax_backward_data(scores.mul_(scale).to(shares.dtype), shares, -1, shares.dtype).to(
-                v0.dtype
-            )
+            scores = aten._softmax_backward_data(scores.mul_(scale), shares, -1, shares.dtype)
         moved = _product(scores, v0, shares, dv)
         return None if moved is None else moved.view(*values[0].shape[:-1], moved.shape[-1])
 
-    return F.scaled_dot_product_attention(*values, scale=scale), along
+    return out, along
 
 
 def _matrices(x: Tensor) -> Tensor:
@@ -240,14 +241,18 @@ for func in (torch.cat, torch.stack):
 def _moved(func: Callable) -> Callable:
     """Of an operation that is linear in its first argument, such as all that only move numbers: the tangent goes along."""
 
-    def movement(x, *rest, **options) -> tuple[object, Along]:
+    def movement(x, *rest, **options) -> tuple[object, Along | None]:
         rest = [value_of(each) for each in rest]
-        return func(value_of(x), *rest, **options), _unless_zero(x, lambda k: func(tangent_of(x, k), *rest, **options))
+        options = {name: value_of(each) for name, each in options.items()}
+        out = func(value_of(x), *rest, **options)
+        if isinstance(out, Tensor) and not out.is_floating_point():
+            return out, None
+        return out, _unless_zero(x, lambda k: func(tangent_of(x, k), *rest, **options))
 
     return movement
 
 
-MOVING = """reshape view permute transpose flatten unflatten unsqueeze squeeze expand expand_as contiguous chunk split unbind
+MOVING = """reshape permute transpose flatten unflatten unsqueeze squeeze expand expand_as contiguous chunk split unbind
     select narrow movedim mean sum to clone neg roll repeat __getitem__""".split()  # noqa: SIM905  each as in torch
 for name in MOVING:
     for owner in (torch, Tensor):
@@ -255,6 +260,11 @@ for name in MOVING:
             RULES[func] = _moved(func)
 for name in ("T", "mT"):
     RULES[getattr(Tensor, name).__get__] = _moved(getattr(Tensor, name).__get__)
+
+
+@rule(Tensor.view)
+def _view(x, *shape) -> tuple[Tensor, Along]:
+    return value_of(x).view(*shape), _unless_zero(x, lambda k: tangent_of(x, k).reshape(*shape))
 
 
 def _unless_zero(x: object, along: Along) -> Along:

@@ -65,7 +65,7 @@ GOALS = (
 
 
 def read_results(folder: Path = RESULTS) -> list[Report]:
-    """What the benchmarks wrote, by file name; an empty list where there is nothing.
+    """What the benchmarks wrote, in the order of file names and with a ``name`` from them; nothing where there is no file.
 
     Raises:
         InputError: naming a file that no benchmark wrote.
@@ -75,7 +75,8 @@ def read_results(folder: Path = RESULTS) -> list[Report]:
         report = json.loads(path.read_text())
         if not isinstance(report, dict) or report.get("benchmark") not in BENCHMARKS:
             raise InputError(f"{path} is no result of benchmarks/: move it away, or write it anew with --json")
-        reports.append(report)
+        name = path.stem.removeprefix(report["benchmark"]).strip("-") or report["model"]  # of model and variant
+        reports.append({**report, "name": name})
     return reports
 
 
@@ -97,7 +98,7 @@ def goal_of(benchmark: str, ratio: str, kind: str) -> Goal | None:
 
 
 def result_table(reports: Iterable[Report], benchmark: str) -> pd.DataFrame:
-    """A row a result and ratio: the median of the rounds with its spread, the goal, and both sides' own medians.
+    """A row a result, ratio and kind: the median of the rounds with its spread, the goal, and both sides' own medians.
 
     Args:
         reports: of any benchmarks.
@@ -106,23 +107,23 @@ def result_table(reports: Iterable[Report], benchmark: str) -> pd.DataFrame:
     names, rows = [], []
     for report in (each for each in reports if each["benchmark"] == benchmark):
         for ratio, found in report["ratios"].items():
-            cells = {("time", "by operations"): f"{report['floor'][ratio]:.2f}"}
             for kind, what in (("time", "seconds"), ("memory", "peak_bytes")):
                 goal, value = goal_of(benchmark, ratio, kind), found[kind]
                 sides = [
                     _shown(median(pair[side][what] for pair in report["pairs"]), kind) for side in ratio.split(" / ")
                 ]
-                cells[(kind, "ratio")] = _spread(**value)
-                cells[(kind, "goal")] = f"{goal}: {'met' if goal.met(value['median']) else 'not met'}" if goal else NONE
-                cells[(kind, "medians")] = " / ".join(sides)
-            names.append((_name(report), ratio))
-            rows.append(cells)
+                names.append((_name(report), f"{ratio}, {kind}"))
+                rows.append(
+                    {
+                        "median": _spread(**value),
+                        "by operations": f"{report['floor'][ratio]:.2f}" if kind == "time" else NONE,
+                        "goal": f"{goal}: {'met' if goal.met(value['median']) else 'not met'}" if goal else NONE,
+                        "both sides": " / ".join(sides),
+                    }
+                )
     if not rows:
         return pd.DataFrame({"no result yet; this command makes one": [command(benchmark)]}, index=[benchmark])
-    table = pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(names, names=["result", "of"]))
-    columns = [("time", each) for each in ("ratio", "by operations", "goal", "medians")]
-    columns += [("memory", each) for each in ("ratio", "goal", "medians")]
-    return table[columns].set_axis(pd.MultiIndex.from_tuples(columns), axis=1)
+    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(names, names=["result", "ratio"]))
 
 
 def origins(reports: Iterable[Report], benchmark: str) -> str:
@@ -139,7 +140,7 @@ def origins(reports: Iterable[Report], benchmark: str) -> str:
 
 def _name(report: Report) -> str:
     plain = ", plain products" * bool(report["sizes"].get("plain_products"))  # PyTorch's own on all sides
-    return f"{report['model']}, {report['device']}, {report['precision']}{plain}"
+    return f"{report['name']}, {report['device']}, {report['precision']}{plain}"
 
 
 def _spread(median: float, lowest: float, highest: float) -> str:
@@ -148,7 +149,7 @@ def _spread(median: float, lowest: float, highest: float) -> str:
 
 def _shown(value: float | int, kind: str) -> str:
     if kind == "memory":
-        return f"{value / 1e6:,.1f} MB"
+        return f"{value / 1e6:,.4g} MB" if value < 1e9 else f"{value / 1e9:,.3g} GB"
     return f"{value:.3g} s" if value >= 1 else f"{1000 * value:.3g} ms"
 
 

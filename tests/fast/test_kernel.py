@@ -149,7 +149,7 @@ def test_it_goes_through_the_image_tower_of_open_clip(random_clip):
 
 
 def test_each_is_symmetric_and_positive_semi_definite(model):
-    for each in ntk_of_outputs(model.f, model.params, model.x, memory=1):
+    for each in ntk_of_outputs(model.f, model.params, model.x):
         torch.testing.assert_close(each, each.T, rtol=1e-13, atol=0)
         assert torch.linalg.eigvalsh(each).min() > -1e-12 * each.trace()
 
@@ -180,7 +180,7 @@ def test_memory_changes_blocks_and_not_the_result(own):
     model, sizes, calls = build("attention"), [], []
     f = lambda params, x: (sizes.append(len(x)), model.f(params, x))[1]
     expected = model.kernel() if own else model.kernel().flip(2)
-    for power in range(29):
+    for power in range(0, 29, 2):
         sizes.clear()
         found = ntk_of_outputs(f, model.params, model.x, None if own else model.x.flip(0), int(1.5**power))
         torch.testing.assert_close(found, expected, **CLOSE)
