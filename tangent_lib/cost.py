@@ -25,6 +25,7 @@ from tangent_lib.task_vectors import Params
 
 WAYS = {"non-linear": "all", "linear": "all", "attention-only": "attention weights"}  # to what is trained
 LISTING_1 = "linear, Listing 1"  # as the papers did it, for comparison
+COMPARED = (*WAYS, LISTING_1)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def step_costs(
     x: Float[Tensor, "batch ..."],
     y: Int[Tensor, " batch"],
     repeats: int = 5,
-    ways: Sequence[str] = (*WAYS, LISTING_1),
+    ways: Sequence[str] = COMPARED,
 ) -> dict[str, StepCost]:
     """Cost of one gradient of the loss for f, for f_lin in two ways, and for f with only attention weights trained.
 
@@ -80,7 +81,7 @@ def step_costs(
         x: images.
         y: their labels.
         repeats: timed rounds.
-        ways: some of ``WAYS``, and ``LISTING_1``.
+        ways: some of ``COMPARED``.
 
     Returns:
         ``StepCost`` by way.

@@ -179,8 +179,8 @@ def count_step(tower: Tower, linear: bool = False, selection: str = "all", preci
     image_bytes = (more - few) // (BATCHES[1] - BATCHES[0])
     every = sum(value.numel() for value in tower.theta_0.values())
     trainable = sum(tower.theta_0[name].numel() for name in trained)
-    # the model as it was loaded, theta_0, for each trained number theta, its gradient and two moments; for f_lin tau too
-    held = tower.numbers + every + 4 * trainable + linear * every
+    # the model as it was loaded, theta_0, for each trained number theta, its gradient and two moments
+    held = tower.numbers + every + 4 * trainable
     return StepCount(
         operations=counter.get_total_flops() // BATCHES[0],
         forward_operations=forward // BATCHES[0],

@@ -103,7 +103,7 @@ def test_what_is_held():
     whole, image, attention = 151_277_313, 87_849_216, 12 * 4 * 768**2
     # theta_0 beside the loaded model; theta, gradient and two moments of what is trained; tau for f_lin
     assert base().held_bytes == 4 * (whole + 5 * image)
-    assert base(linear=True).held_bytes == 4 * (whole + 6 * image)
+    assert base(linear=True).held_bytes == 4 * (whole + 5 * image)
     assert base(selection="attention weights").held_bytes == 4 * (whole + image + 4 * attention)
     assert base(selection="attention weights").trainable == attention
 

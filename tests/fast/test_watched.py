@@ -234,6 +234,21 @@ def test_outputs_that_depend_on_no_watched_weight(used):
     torch.testing.assert_close(ntk_of_outputs(f, params, x), expected.double(), **CLOSE)
 
 
+def test_numbers_that_are_not_finite_are_not_lost():
+    f = lambda params, x: F.linear(F.linear(x, params["v"]), params["w"])
+    params = {"v": draw(4, 3), "w": torch.full((1, 4), float("nan"), dtype=torch.float64)}
+    assert ntk_of_outputs(f, {"v": params["v"]} | params, draw(2, 3)).isnan().all()
+    only = lambda given, x: f({**params, **given}, x)
+    assert ntk_of_outputs(only, {"v": params["v"]}, draw(2, 3)).isnan().all()
+
+
+def test_outputs_may_be_of_another_precision_than_weights():
+    params, x = {"w": draw(300, 4).float()}, draw(3, 4)
+    f = lambda params, x: F.linear(x.float(), params["w"])[:, :2].double()
+    expected = (x.float() @ x.float().T).double().expand(2, 3, 3)
+    torch.testing.assert_close(ntk_of_outputs(f, params, x).double(), expected, rtol=1e-5, atol=1e-5)
+
+
 def left(f: Function, params: Params, x: Tensor) -> set[str]:
     names = list(params)
     while True:
