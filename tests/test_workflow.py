@@ -27,7 +27,7 @@ QUICK = "pages=-p steps 2 -p batch_size 8 -p tasks 'Digits, Signs' -p store {sto
 @pytest.fixture
 def place(tmp_path):
     """A working directory that looks like the repository; the notebooks are stand-ins."""
-    for name in ("workflow", "tangent_lib", "_config.yml", "_toc.yml"):
+    for name in ("workflow", "tangent_lib", "benchmarks", "_config.yml", "_toc.yml"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "book").mkdir()
     for path in (ROOT / "book").iterdir():

@@ -35,7 +35,10 @@ class _Side:
     rest: Tensor | None  # the Jacobian of weights that could not be watched, (points, outputs, numbers)
 
     def cotangents(self, output: int) -> list[Tensor]:
-        total = self.outputs[:, output].sum()
+        if not self.uses or not self.outputs.requires_grad:  # all weights are among the rest, or f depends on none
+            return [torch.zeros_like(use.y) for use in self.uses]
+        with torch.enable_grad():
+            total = self.outputs[:, output].sum()
         found = torch.autograd.grad(total, [use.y for use in self.uses], retain_graph=True, allow_unused=True)
         return [torch.zeros_like(use.y) if g is None else g for use, g in zip(self.uses, found, strict=True)]
 
@@ -98,6 +101,7 @@ def _watchable(f: Function, params: Params, point: Tensor) -> tuple[list[str], l
     while True:
         try:
             outputs, _ = watch(f, params, names, point)
+            watch(f, params, names, torch.cat([point, point]))  # what had one row by chance now has too few
         except NotWatched as found:
             rest.append(str(found))
             names.remove(str(found))
@@ -122,7 +126,7 @@ def _points_at_a_time(
     graph = sum(numbers for storage, numbers in kept.items() if storage not in weights)
     held = sum(use.y.numel() + (0 if use.entered is None else use.entered.numel()) for use in uses)
     others = outputs.numel() * sum(params[name].numel() for name in rest)
-    return max(1, memory // (graph + held + 2 * others))
+    return max(1, memory // max(1, graph + held + 2 * others))
 
 
 def _side(f: Function, params: Params, names: list[str], rest: list[str], x: Tensor) -> _Side:
@@ -133,12 +137,12 @@ def _side(f: Function, params: Params, names: list[str], rest: list[str], x: Ten
     one = lambda some, point: f({**params, **some}, point.unsqueeze(0))[0]
     with forward_differentiable():
         rows = vmap(jacrev(one), in_dims=(None, 0))(some, x)
-    return _Side(outputs, uses, torch.cat([row.flatten(start_dim=2) for row in rows.values()], dim=2).detach())
+    return _Side(outputs, uses, torch.cat([row.reshape(*row.shape[:2], -1) for row in rows.values()], dim=2).detach())
 
 
 def _block(left: _Side, right: _Side, memory: int) -> Float[Tensor, "outputs rows columns"]:
     numbers = min(memory // 8, CACHED)
-    scratch = [left.uses[0].y.new_empty(numbers) for _ in range(2)]  # to allocate anew takes longer than to compute
+    scratch = [left.outputs.new_empty(numbers) for _ in range(2)]  # to allocate anew takes longer than to compute
     return torch.stack([_of_output(left, right, output, scratch) for output in range(left.outputs.shape[1])])
 
 
@@ -176,7 +180,7 @@ def _add_products(total: Tensor, sides: list[tuple[Tensor, Tensor]], scratch: li
     a, g = sides[0]
     points, d_in, d_out = max(len(each) for each, _ in sides), a.shape[2], g.shape[2]
     rows = max(1, min(d_out, scratch[0].numel() // (points * d_in)))
-    reached = [(each.abs().amax(dim=0) > 0) for _, each in sides]  # (tokens, d_out)
+    reached = [each.abs().amax(dim=0) != 0 for _, each in sides]  # (tokens, d_out); NaN counts
     for start in range(0, d_out, rows):
         some = slice(start, start + rows)
         parts = [_active(a, g[:, :, some], on[:, some].any(dim=1)) for (a, g), on in zip(sides, reached)]
@@ -196,7 +200,8 @@ def _active(a: Tensor, g: Tensor, on: Tensor) -> tuple[Tensor, Tensor]:
 def _sums(a: Tensor, g: Tensor, buffer: Tensor) -> Float[Tensor, "points numbers"]:
     """The gradient at each point, sum_s g_s a_s^T, in a buffer if there is room."""
     numbers = len(a) * g.shape[2] * a.shape[2]
-    out = buffer[:numbers].view(len(a), g.shape[2], a.shape[2]) if numbers <= buffer.numel() else None
+    fits = numbers <= buffer.numel() and buffer.dtype == a.dtype
+    out = buffer[:numbers].view(len(a), g.shape[2], a.shape[2]) if fits else None
     return torch.bmm(g.mT, a, out=out).flatten(start_dim=1)
 
 

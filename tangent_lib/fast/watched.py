@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
 from tangent_lib.fast.attention import self_attention
-from tangent_lib.fast.dual import ABOUT
+from tangent_lib.fast.dual import ABOUT, takes
 from tangent_lib.fast.products import linear
 from tangent_lib.linearize import Function
 from tangent_lib.task_vectors import Params
@@ -35,21 +35,25 @@ class Use:
         entered: of a matrix product, what entered it, ``(points, tokens, d_in)``; None for other uses.
         returned: of a matrix product, brings a cotangent of y into the shape ``(points, tokens, d_out)``.
         direct: the gradient of further weights, such as biases, from a cotangent of y, ``(points, numbers)``.
+        label: the name of the weight.
+        versions: of y and of what entered, as they were; whatever writes into them counts them up.
     """
 
     y: Tensor
     entered: Float[Tensor, "points tokens d_in"] | None = None
     returned: Callable[[Tensor], Tensor] | None = None
     direct: Callable[[Tensor], Tensor] | None = None
+    label: str = ""
+    versions: tuple[int, ...] = ()
 
 
 class Watched(Tensor):
-    """A weight whose uses are noted in a list."""
+    """A weight whose use, on so many points, is noted in a dict by its name."""
 
     @staticmethod
-    def __new__(cls, value: Tensor, name: str, uses: list[Use]) -> Watched:
+    def __new__(cls, value: Tensor, name: str, uses: dict[str, Use], points: int) -> Watched:
         made = Tensor._make_wrapper_subclass(cls, value.shape, dtype=value.dtype, device=value.device)
-        made.value, made.label, made.uses = value, name, uses
+        made.value, made.label, made.uses, made.points = value, name, uses, points
         return made
 
     @classmethod
@@ -59,20 +63,21 @@ class Watched(Tensor):
     @classmethod
     def __torch_function__(cls, func: Callable, types, args=(), kwargs=None) -> object:
         kwargs = kwargs or {}
-        if func in USES:
+        if func in USES and all(takes(USES[func], name) for name in kwargs):
             return USES[func](*args, **kwargs)
-        weight, *rest = args
+        weight, *rest = args or (None,)
         if not isinstance(weight, Watched) or func not in ABOUT | MOVES:
             raise NotWatched(_first((args, kwargs)).label)
         result = func(weight.value, *rest, **kwargs)
-        return result if func in ABOUT else Watched(result, weight.label, weight.uses)
+        return result if func in ABOUT else Watched(result, weight.label, weight.uses, weight.points)
 
 
 def watch(f: Function, params: Params, names: Iterable[str], x: Tensor) -> tuple[Tensor, list[Use]]:
     """The outputs of f on a batch, with an autograd graph that reaches down to each use of the named weights, and the uses.
 
     Raises:
-        NotWatched: if a weight is used otherwise than by linear layers, convolutions, layer norms and additions.
+        NotWatched: if a weight is used otherwise than by linear layers, convolutions, layer norms and additions, or twice,
+            or with a first dimension that is not that of the points, or if something is written into what it used or gave.
 
     Example:
         >>> f = lambda params, x: torch.nn.functional.linear(x, params["w"])
@@ -80,11 +85,14 @@ def watch(f: Function, params: Params, names: Iterable[str], x: Tensor) -> tuple
         >>> y.tolist(), use.entered.tolist()
         ([[7.0]], [[[3.0, 4.0]]])
     """
-    uses: list[Use] = []
+    uses: dict[str, Use] = {}
     with torch.enable_grad():
-        outputs = f({**params, **{name: Watched(params[name], name, uses) for name in names}}, x)
-    found = list(uses)
+        outputs = f({**params, **{name: Watched(params[name], name, uses, len(x)) for name in names}}, x)
+    found = list({id(use): use for use in uses.values()}.values())
     uses.clear()  # or weights and uses would hold each other, and all activations, until the garbage is collected
+    for use in found:
+        if use.versions != _versions(use.y, use.entered):
+            raise NotWatched(use.label)
     return outputs, found
 
 
@@ -96,11 +104,26 @@ def _first(arguments: object) -> Watched:
     return next(each for each in tree_leaves(arguments) if isinstance(each, Watched))
 
 
-def _note(weights: Iterable[object], y: Tensor, *what: object) -> Tensor:
+def _versions(*tensors: Tensor | None) -> tuple[int, ...]:
+    return tuple(each._version for each in tensors if each is not None)
+
+
+def _note(weights: Iterable[object], y: Tensor, entered=None, returned=None, direct=None) -> Tensor:
+    watched = [each for each in weights if isinstance(each, Watched)]
+    for each in watched:
+        if each.label in each.uses or len(y) != each.points:
+            raise NotWatched(each.label)
     if not y.requires_grad:
-        y.requires_grad_(True)  # so that cotangents come back to it
-    _first(weights).uses.append(Use(y, *what))
+        y = y.requires_grad_(True).clone()  # so that cotangents come back to it; into a leaf, nothing could be written
+    use = Use(y, entered, returned, direct, watched[0].label, _versions(y, entered))
+    watched[0].uses.update({each.label: use for each in watched})
     return y
+
+
+def _entering(x: Tensor) -> Tensor:
+    if isinstance(x, Watched):
+        raise NotWatched(x.label)
+    return x.detach()
 
 
 def _rows(x: Tensor) -> Float[Tensor, "points tokens dim"]:
@@ -112,23 +135,28 @@ def _summed(x: Tensor) -> Float[Tensor, "points dim"]:
 
 
 def _linear(x, weight, bias=None) -> Tensor:
+    entering = _entering(x)
+    if weight.dim() != 2:
+        raise NotWatched(_first((weight, bias)).label)
     y = linear(x, _value(weight), _value(bias))
-    entered = _rows(x.detach()) if isinstance(weight, Watched) else None
+    entered = _rows(entering) if isinstance(weight, Watched) else None
     return _note((weight, bias), y, entered, _rows, _summed if isinstance(bias, Watched) else None)
 
 
 def _matmul(x, weight) -> Tensor:
-    if isinstance(x, Watched) or weight.dim() != 2:
-        raise NotWatched(_first((x, weight)).label)
-    return _note((weight,), x @ weight.value, _rows(x.detach()), _rows)
+    entering = _entering(x)
+    if weight.dim() != 2 or x.dim() < 2:
+        raise NotWatched(weight.label)
+    return _note((weight,), x @ weight.value, _rows(entering), _rows)
 
 
 def _conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
+    entering = _entering(x)
     if groups != 1 or isinstance(padding, str):
         raise NotWatched(_first((weight, bias)).label)
     y = F.conv2d(x, _value(weight), _value(bias), stride, padding, dilation)
     patches = (
-        F.unfold(x.detach(), weight.shape[-2:], dilation, padding, stride).mT if isinstance(weight, Watched) else None
+        F.unfold(entering, weight.shape[-2:], dilation, padding, stride).mT if isinstance(weight, Watched) else None
     )
     pixels = lambda g: g.flatten(start_dim=2).mT
     return _note(
@@ -137,10 +165,11 @@ def _conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> 
 
 
 def _layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5) -> Tensor:
-    y = F.layer_norm(x, normalized_shape, _value(weight), _value(bias), eps)
+    entering = _entering(x)
     if len(normalized_shape) != 1:
         raise NotWatched(_first((weight, bias)).label)
-    normal = F.layer_norm(x.detach(), normalized_shape, eps=eps)
+    y = F.layer_norm(x, normalized_shape, _value(weight), _value(bias), eps)
+    normal = F.layer_norm(entering, normalized_shape, eps=eps)
 
     def direct(g: Tensor) -> Tensor:
         parts = [_summed(g * normal)] if isinstance(weight, Watched) else []
@@ -151,15 +180,10 @@ def _layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5) -> Tensor
 
 def _add(a, b) -> Tensor:
     x, weight = (b, a) if isinstance(a, Watched) else (a, b)
-    y = _value(x) + weight.value
-    if (
-        isinstance(x, Watched)
-        or y.shape != x.shape
-        or weight.dim() >= x.dim()
-        or x.shape[x.dim() - weight.dim() :] != weight.shape
-    ):
+    known = isinstance(x, Tensor) and not isinstance(x, Watched) and weight.dim() < x.dim()
+    if not known or x.shape[x.dim() - weight.dim() :] != weight.shape:
         raise NotWatched(weight.label)
-    return _note((weight,), y, None, None, lambda g: g.reshape(len(g), -1, weight.numel()).sum(dim=1))
+    return _note((weight,), x + weight.value, None, None, lambda g: g.reshape(len(g), -1, weight.numel()).sum(dim=1))
 
 
 def _attention(*args, **kwargs) -> tuple[Tensor, None]:
