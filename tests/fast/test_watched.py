@@ -177,6 +177,7 @@ UNKNOWN = {
     "padding by name": (lambda x, p: F.conv2d(x, p["w"], padding="same"), (2, 4, 4), {"w": (3, 2, 3, 3)}),
     "a norm of matrices": (lambda x, p: F.layer_norm(x, (4, 3), p["w"], p["v"]), (4, 3), {"w": (4, 3), "v": (4, 3)}),
     "positions with a dimension for points": (lambda x, p: x + p["w"], (4, 3), {"w": (1, 4, 3)}),
+    "repeated for each token": (lambda x, p: x * p["w"].view(1, 1, -1).expand(len(x), 4, -1), (4, 3), {"w": (3,)}),
     "repeated within a point": (lambda x, p: x + p["w"].expand(4, 3), (4, 3), {"w": (1, 3)}),
     "a layer used twice": (lambda x, p: F.linear(torch.tanh(F.linear(x, p["w"])), p["w"]), (3,), {"w": (3, 3)}),
     "an addition done twice": (lambda x, p: torch.tanh(x + p["w"]) + p["w"], (3,), {"w": (3,)}),
