@@ -44,7 +44,7 @@ pretrain: .venv/.installed ## train ViT-Mini-8 anew from captions (20 minutes on
 	$(BIN)/python -m tangent_lib.miniature.pretrain $(ARGS)
 
 record: .venv/.installed ## compute the recorded results of ViT-Mini-8 over five seeds anew (3 hours on 2 cores); ARGS="--sections ..."
-	$(BIN)/python -m tangent_lib.recorded $(ARGS)
+	$(BIN)/tangent record $(ARGS)
 	$(BIN)/python -m tangent_lib.report.overview
 
 clean: ## remove the book and the executed notebooks; results in runs/store stay

@@ -18,11 +18,11 @@ from measures import Side, distance, operations
 from pairs import Bench, command, count
 from torch import Tensor
 
-from tangent_lib.batches import batches
-from tangent_lib.data import ImageArray
-from tangent_lib.evaluate import EVAL_BATCH, features_at, predict
-from tangent_lib.linearize import Function, linearize
-from tangent_lib.task_vectors import Params, apply, total
+from tangent_lib.data.batches import batches
+from tangent_lib.data.tasks import ImageArray
+from tangent_lib.evaluation import EVAL_BATCH, features_at, predict
+from tangent_lib.linearization import linearize
+from tangent_lib.task_vectors import Function, Params, apply, total
 
 COUNTED = 2  # images, of which operations are counted and features compared
 PART = 2  # alphas whose peak memory is that of all

@@ -9,11 +9,11 @@ import open_clip
 import torch
 from torch import Tensor
 
-from tangent_lib.architectures import image_tower
-from tangent_lib.data import ImageArray
-from tangent_lib.linearize import Function, functional
-from tangent_lib.models import Clip, load_clip
-from tangent_lib.task_vectors import Params
+from tangent_lib.data.tasks import ImageArray
+from tangent_lib.linearization import functional
+from tangent_lib.models.architectures import image_tower
+from tangent_lib.models.clip import Clip, load_clip
+from tangent_lib.task_vectors import Function, Params
 
 CLASSES = 10  # rows of a head
 SHARE = 0.05  # size of a task vector, of the weights

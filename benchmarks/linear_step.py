@@ -18,13 +18,12 @@ from measures import Side, distance, operations
 from pairs import Bench, command, count
 from torch import Tensor
 
-from tangent_lib import linearize as plain
-from tangent_lib.batches import batches
-from tangent_lib.fast import linear as fast
-from tangent_lib.finetune import Protocol
-from tangent_lib.linearize import Function
-from tangent_lib.models import classify
-from tangent_lib.task_vectors import Params, add
+from tangent_lib import linearization as plain
+from tangent_lib._fast import tangents as fast
+from tangent_lib.data.batches import batches
+from tangent_lib.evaluation import classify
+from tangent_lib.finetuning import Protocol
+from tangent_lib.task_vectors import Function, Params, add
 
 PROTOCOL = Protocol()
 COUNTED = 2  # images, of which operations are counted and which float64 sees

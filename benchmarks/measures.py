@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from tangent_lib.fast.products import plain_products
+from tangent_lib.runtime.operations import plain_products
 from tangent_lib.task_vectors import Params
 
 

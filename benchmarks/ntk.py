@@ -19,12 +19,12 @@ from pairs import Bench, command, count
 from torch import Tensor
 from torch.func import jacrev, vmap
 
-from tangent_lib.batches import batches
-from tangent_lib.fast.kernel import MEMORY, ntk_of_outputs
-from tangent_lib.linearize import Function, forward_differentiable
-from tangent_lib.models import classify
-from tangent_lib.ntk import ntk
-from tangent_lib.task_vectors import Params
+from tangent_lib._fast.kernel import MEMORY, ntk_of_outputs
+from tangent_lib.data.batches import batches
+from tangent_lib.evaluation import classify
+from tangent_lib.kernels import ntk
+from tangent_lib.runtime.operations import forward_differentiable
+from tangent_lib.task_vectors import Function, Params
 
 COUNTED = 2  # points, of which operations are counted, and of twice as many
 

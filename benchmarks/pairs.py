@@ -21,11 +21,11 @@ import torch
 from measures import Side, ratios, take_turns
 
 from tangent_lib import miniature
-from tangent_lib.errors import InputError
-from tangent_lib.fast.products import plain_products
-from tangent_lib.models import check_model
-from tangent_lib.provenance import provenance
-from tangent_lib.store import write_whole
+from tangent_lib.models.clip import check_model
+from tangent_lib.runtime.disk import write_whole
+from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.operations import plain_products
+from tangent_lib.runtime.provenance import provenance
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def command(
 
 
 def _check(given: argparse.Namespace) -> None:
-    given.pretrained = given.pretrained or ("auto" if given.model in miniature.NAMES else "none")
+    given.pretrained = given.pretrained or ("auto" if given.model in MINIATURES else "none")
     given.pretrained = check_model(given.model, given.pretrained)
     if given.device == "cuda" and not torch.cuda.is_available():
         raise InputError("device 'cuda': PyTorch finds no GPU here; give --device cpu")

@@ -18,14 +18,13 @@ from measures import Side, distance, operations
 from pairs import Bench, command, count
 from torch import Tensor
 
-from tangent_lib.batches import batches
-from tangent_lib.data import ImageArray
+from tangent_lib.data.batches import batches
+from tangent_lib.data.tasks import ImageArray
 from tangent_lib.disentanglement import DISTANCES, alpha_grid, disentanglement_error, xi_at
-from tangent_lib.errors import InputError
-from tangent_lib.evaluate import EVAL_BATCH, Settings
-from tangent_lib.linearize import Function, linearize
-from tangent_lib.models import classify
-from tangent_lib.task_vectors import Params, apply
+from tangent_lib.evaluation import EVAL_BATCH, Settings, classify
+from tangent_lib.linearization import linearize
+from tangent_lib.runtime.errors import InputError
+from tangent_lib.task_vectors import Function, Params, apply
 
 TASKS, BOUND = 2, 3.0
 COUNTED = 2  # points a task, of which operations are counted

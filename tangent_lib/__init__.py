@@ -1,6 +1,61 @@
-"""Task arithmetic in the tangent space: the library behind the book's notebooks.
+"""Task arithmetic in the tangent space: what the two papers define, as functions of any model f(params, x).
 
-``task_vectors`` and ``linearize`` hold the arithmetic and f_lin; ``finetune``, ``evaluate``, ``editing`` and
-``disentanglement`` what is done with them; ``experiment`` asks for results by task, mode and seed and keeps them in the
-``store``; ``miniature`` is the embedded default. ``plots``, ``tables`` and ``controls`` are for notebooks alone.
+    import tangent_lib as tl
+
+This folder holds the papers; around it lie ``models`` (CLIP towers), ``data`` (tasks as datasets), ``miniature`` (the embedded
+default), ``checkpoints`` (what others published), ``experiments`` (results kept over seeds), ``cost`` (what a step takes),
+``runtime`` (store, processes, errors), ``report`` (what pages show) and ``cli`` (the command ``tangent``). ``_fast`` computes
+f_lin and kernels near the least that they take. A name is looked up when it is first used: importing this costs no torch.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_HOMES = {
+    # task vectors, tau = theta_star - theta_0 (Section 2)
+    "add": "task_vectors",  # tau_1 + tau_2
+    "subtract": "task_vectors",  # theta_star - theta_0, the task vector
+    "scale": "task_vectors",  # alpha tau
+    "negate": "task_vectors",  # -tau
+    "total": "task_vectors",  # sum_t tau_t
+    "apply": "task_vectors",  # theta_0 + alpha tau
+    "norm": "task_vectors",  # ||tau||
+    "cosine": "task_vectors",  # of two task vectors
+    # models and their linearisation (Section 3, Appendix B)
+    "functional": "linearization",  # a module as f(params, x), and its theta_0
+    "linearize": "linearization",  # f_lin, the model in its tangent space
+    "value_and_tangents": "linearization",  # f and J tau_t for several task vectors at once
+    # fine-tuning (Section 5, Appendix A; attention-only paper, Section 3)
+    "Protocol": "finetuning",  # steps, batch size, learning rate
+    "finetune": "finetuning",  # theta_star, of f or f_lin, of all weights or a selection
+    "select": "modes",  # which weights a selection trains
+    # accuracies, addition, negation (Sections 2 and 5)
+    "evaluate": "evaluation",  # the accuracy of one model on one task
+    "task_addition": "editing",  # the sum of task vectors, alpha chosen on validation
+    "task_negation": "editing",  # one task forgotten, the control kept
+    # weight disentanglement (Section 4)
+    "disentanglement_error": "disentanglement",  # xi, from outputs
+    "alpha_grid": "disentanglement",  # the values of alpha on an axis
+    "xi_grid": "disentanglement",  # xi over alpha_1 and alpha_2
+    # the neural tangent kernel (Section 6.1)
+    "ntk": "kernels",  # K of all outputs
+    "local_energy": "kernels",  # of its eigenfunctions, at each point
+    "localisation": "kernels",  # the share of it on a task
+    # everything together, kept in a store
+    "check_parameters": "parameters",  # of an experiment
+    "Materials": "experiments.materials",  # model, tasks, heads, fine-tuned weights
+    "Experiment": "experiment",  # results by task, mode and seed
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tangent_lib' has no attribute '{name}'")
+    globals()[name] = value = getattr(import_module(f"tangent_lib.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

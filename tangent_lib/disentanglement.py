@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tangent_lib.batches import batches
-from tangent_lib.errors import InputError, unknown
-from tangent_lib.evaluate import EVAL_BATCH, FeaturesAt, Settings, features_at
-from tangent_lib.linearize import Function
-from tangent_lib.memory import enough_memory
-from tangent_lib.models import classify
-from tangent_lib.task_vectors import Params
+from tangent_lib.data.batches import batches
+from tangent_lib.evaluation import EVAL_BATCH, FeaturesAt, Head, Settings, classify, device_of_weights, features_at
+from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.runtime.inputs import count
+from tangent_lib.runtime.memory import enough_memory
+from tangent_lib.task_vectors import Function, Params
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
@@ -101,13 +102,91 @@ def alpha_grid(count: int, bound: float) -> list[float]:
     return [bound * (2 * i - steps) / steps for i in range(count)]  # exactly 0 in the middle of an odd number
 
 
+@dataclass(frozen=True)
+class XiGrid:
+    """xi of two tasks at every pair of values of alpha_1 and alpha_2 (Figures 3, 9 to 11).
+
+    Attributes:
+        alphas: the values on both axes.
+        points: how many points of each task xi is averaged over.
+        prediction_error: ``xi[i][j]`` at alpha_1 = alphas[i], alpha_2 = alphas[j], by changed predictions.
+        kl_divergence: the same by KL divergence of the representations, in nats.
+    """
+
+    alphas: tuple[float, ...]
+    points: tuple[int, ...]
+    prediction_error: tuple[tuple[float, ...], ...]
+    kl_divergence: tuple[tuple[float, ...], ...] | None = None
+
+    def by(self, distance: str) -> tuple[tuple[float, ...], ...]:
+        """The grid by one of ``DISTANCES``.
+
+        Raises:
+            InputError: for an unknown distance, or one that was not computed.
+        """
+        distance_named(distance)
+        found = {"prediction error": self.prediction_error, "KL divergence": self.kl_divergence}[distance]
+        if found is None:
+            raise InputError(f"this grid of xi was computed without the distance '{distance}'")
+        return found
+
+
+def xi_grid(
+    f: Function,
+    theta_0: Params,
+    taus: Sequence[Params],
+    heads: Sequence[Head],
+    data: Sequence[Dataset],
+    alphas: Sequence[float],
+    *,
+    linearized: bool = False,
+    batch_size: int = EVAL_BATCH,
+) -> XiGrid:
+    """xi(alpha_1, alpha_2) of two tasks on a grid (Section 4, Figures 3, 9 to 11).
+
+    Args:
+        f: the model, ``f(params, x)``.
+        theta_0: the weights that both task vectors start from.
+        taus: the two task vectors.
+        heads: the head of each.
+        data: the points of each.
+        alphas: the values on both axes, such as ``alpha_grid(20, 3.0)``.
+        linearized: use f_lin, the linearisation at theta_0, instead of f.
+        batch_size: points at a time.
+
+    Raises:
+        InputError: if there are not two tasks, or no alphas.
+
+    Example:
+        >>> f = lambda params, x: x @ params["w"]
+        >>> points = torch.utils.data.TensorDataset(torch.eye(2), torch.zeros(2))
+        >>> theta_0, tau = {"w": torch.eye(2)}, {"w": torch.eye(2)}
+        >>> xi_grid(f, theta_0, [tau, tau], [torch.eye(2)] * 2, [points] * 2, [0.0, 1.0]).prediction_error
+        ((0.0, 0.0), (0.0, 0.0))
+    """
+    if not len(taus) == len(heads) == len(data) == 2:
+        raise InputError(
+            f"a grid is of two tasks: got {len(taus)} task vectors, {len(heads)} heads, {len(data)} datasets"
+        )
+    settings = list(product(alphas, alphas))
+    values = xi_at(f, theta_0, taus, settings, heads, data, linearized, batch_size=batch_size)
+    return grid_of_values(alphas, [len(each) for each in data], values)
+
+
+def grid_of_values(alphas: Sequence[float], points: Sequence[int], values: dict[str, list[float]]) -> XiGrid:
+    """The values that ``xi_at`` gives at all pairs of alphas, line by line."""
+    n = len(alphas)
+    lines = {name: tuple(tuple(flat[i * n : (i + 1) * n]) for i in range(n)) for name, flat in values.items()}
+    return XiGrid(tuple(alphas), tuple(points), lines["prediction error"], lines.get("KL divergence"))
+
+
 @torch.no_grad()
 def xi_at(
     f: Function,
     theta_0: Params,
     taus: Sequence[Params],
     settings: Settings,
-    heads: Sequence[Tensor],
+    heads: Sequence[Head],
     data: Sequence[Dataset],
     linearized: bool,
     distances: Sequence[str] = tuple(DISTANCES),
@@ -120,7 +199,7 @@ def xi_at(
 
     Args:
         settings: the alphas, one per task in each setting.
-        heads: the head of each task, ``(classes, dim)``, whose argmax is the prediction on the task's own points.
+        heads: the head of each task, whose argmax is the prediction on the task's own points.
         data: the points of each task.
         linearized: use f_lin.
         distances: some of ``DISTANCES``; the predictions and features that they need are the same.
@@ -137,7 +216,9 @@ def xi_at(
     chosen = {name: distance_named(name) for name in distances}
     errors: dict[str, list[Tensor]] = {name: [] for name in chosen}
     with enough_memory("evaluation", batch_size):
-        parts = [(t, x) for t, points in enumerate(data) for x, _ in batches(points, batch_size, heads[t].device)]
+        parts = [
+            (t, x) for t, points in enumerate(data) for x, _ in batches(points, batch_size, device_of_weights(theta_0))
+        ]
         features = features_at(f, theta_0, taus, [x for _, x in parts], linearized)
         alone = _alone(features, settings, [t for t, _ in parts])
         for alphas, together in zip(settings, features(settings, range(len(parts)))):
@@ -146,7 +227,7 @@ def xi_at(
                     (_output(alone[i][alphas[t]], heads[t], name), _output(z, heads[t], name))
                     for i, ((t, _), z) in enumerate(zip(parts, together))
                 ]
-                shares = [len(x) / len(data[t]) for t, x in parts]
+                shares = [count(x) / len(data[t]) for t, x in parts]
                 errors[name].append(sum(share * distance(*pair) for share, pair in zip(shares, pairs)))
     return {name: torch.stack(values).tolist() for name, values in errors.items()}
 
@@ -164,5 +245,5 @@ def _alone(features: FeaturesAt, settings: Settings, tasks: Sequence[int]) -> li
     return alone
 
 
-def _output(features: Tensor, head: Tensor, distance: str) -> Tensor:
+def _output(features: Tensor, head: Head, distance: str) -> Tensor:
     return classify(features, head).argmax(dim=-1) if distance == "prediction error" else features.float()

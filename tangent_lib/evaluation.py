@@ -10,16 +10,32 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tangent_lib.batches import batches
-from tangent_lib.fast.linear import value_and_tangents
-from tangent_lib.linearize import Function
-from tangent_lib.memory import enough_memory
-from tangent_lib.models import classify
-from tangent_lib.task_vectors import Params, check_match
+from tangent_lib.data.batches import batches
+from tangent_lib.linearization import value_and_tangents
+from tangent_lib.runtime.inputs import Inputs, count
+from tangent_lib.runtime.memory import enough_memory
+from tangent_lib.task_vectors import Function, Params, check_match
 
 EVAL_BATCH = 125  # on a processor, activations of more leave its caches; a GPU is busy with as many
+Head = (
+    Tensor | Callable[[Tensor], Tensor]
+)  # weights of a zero-shot head, (classes, dim), or any readout of the features
 Settings = Sequence[Sequence[float]]  # for each setting, one alpha per task vector
 FeaturesAt = Callable[[Settings, Sequence[int]], Iterator[list[Tensor]]]
+
+
+def classify(features: Float[Tensor, "*batch dim"], head: Head) -> Float[Tensor, "*batch classes"]:
+    """Logits: what the head reads from the features.
+
+    A tensor is a zero-shot head: features are normalised, after any linearisation (Appendix B), and multiplied by it.
+
+    Example:
+        >>> classify(torch.tensor([[3.0, 4.0]]), torch.eye(2)), classify(torch.tensor([[3.0, 4.0]]), lambda z: 2 * z)
+        (tensor([[0.6000, 0.8000]]), tensor([[6., 8.]]))
+    """
+    if not isinstance(head, Tensor):
+        return head(features)
+    return torch.nn.functional.normalize(features.to(head.dtype), dim=-1) @ head.T
 
 
 @torch.no_grad()
@@ -28,12 +44,12 @@ def predict(
     theta_0: Params,
     taus: Sequence[Params],
     settings: Settings,
-    head: Float[Tensor, "classes dim"],
+    head: Head,
     data: Dataset,
     linearized: bool,
     batch_size: int = EVAL_BATCH,
 ) -> tuple[Int[Tensor, "settings n"], Int[Tensor, " n"]]:
-    """The class predicted for every image at every setting of the alphas, by f or by its linearisation f_lin.
+    """The class predicted for every point at every setting of the alphas, by f or by its linearisation f_lin.
 
     f_lin is affine in the alphas, f_lin(x; theta_0 + sum_t alpha_t tau_t) = f(x; theta_0) + sum_t alpha_t J(x) tau_t
     (equation 3), so its tangents are computed once and serve all settings. f takes one forward pass a setting.
@@ -42,8 +58,7 @@ def predict(
         the predictions and the labels.
 
     Example:
-        >>> from tangent_lib.data import ImageArray
-        >>> data = ImageArray(torch.zeros(2, 3, 2, 2, dtype=torch.uint8), torch.tensor([0, 1]), (0.,) * 3, (1.,) * 3, 2)
+        >>> data = torch.utils.data.TensorDataset(torch.zeros(2, 3), torch.tensor([0, 1]))
         >>> f = lambda params, x: params["w"].expand(len(x), 2)
         >>> theta_0, tau = {"w": torch.tensor([1.0, 0.0])}, {"w": torch.tensor([0.0, 2.0])}
         >>> predict(f, theta_0, [tau], [[0.0], [1.0]], torch.eye(2), data, linearized=True)
@@ -51,16 +66,21 @@ def predict(
                 [1, 1]]), tensor([0, 1]))
     """
     predictions, labels = [], []
-    for x, y in batches(data, batch_size, head.device):
-        with enough_memory("evaluation", len(x)):
+    for x, y in batches(data, batch_size, device_of_weights(theta_0)):
+        with enough_memory("evaluation", count(x)):
             features = features_at(f, theta_0, taus, [x], linearized)(settings, [0])
             predictions.append(torch.stack([classify(z, head).argmax(-1) for (z,) in features]))
         labels.append(y)
     return torch.cat(predictions, dim=1), torch.cat(labels)
 
 
+def device_of_weights(params: Params) -> torch.device:
+    """The device that the weights lie on; inputs go there."""
+    return next(iter(params.values())).device
+
+
 def features_at(
-    f: Function, theta_0: Params, taus: Sequence[Params], parts: Sequence[Tensor], linearized: bool
+    f: Function, theta_0: Params, taus: Sequence[Params], parts: Sequence[Inputs], linearized: bool
 ) -> FeaturesAt:
     """A function that gives the features of chosen batches at theta_0 + sum_t alpha_t tau_t, setting by setting.
 
@@ -122,35 +142,31 @@ def _moved(theta: Params, tau: Params, alpha: float, buffer: Params) -> Params:
     return buffer
 
 
-def accuracies_along(
+def accuracies(
     f: Function,
     theta_0: Params,
-    tau: Params,
-    alphas: Sequence[float],
-    head: Float[Tensor, "classes dim"],
+    taus: Sequence[Params],
+    settings: Settings,
+    head: Head,
     data: Dataset,
     linearized: bool,
     batch_size: int = EVAL_BATCH,
 ) -> list[float]:
-    """The share of images classified rightly at theta_0 + alpha tau, for every alpha.
+    """The share of points classified rightly at theta_0 + sum_t alpha_t tau_t, for every setting of the alphas.
 
     Returns:
-        one number in [0, 1] per alpha.
+        one number in [0, 1] a setting.
     """
-    settings = [[alpha] for alpha in alphas]
-    predictions, labels = predict(f, theta_0, [tau], settings, head, data, linearized, batch_size)
+    predictions, labels = predict(f, theta_0, taus, settings, head, data, linearized, batch_size)
     return [right / len(labels) for right in (predictions == labels).sum(dim=1).tolist()]
 
 
-@torch.no_grad()
-def accuracy(f: Function, params: Params, head: Float[Tensor, "classes dim"], data: Dataset) -> float:
-    """The share of images that the model f(.; params) classifies rightly, in [0, 1].
+def evaluate(f: Function, params: Params, head: Head, data: Dataset, batch_size: int = EVAL_BATCH) -> float:
+    """The accuracy of the model f(.; params), in [0, 1]; for the linear model give f_lin of ``linearize``.
 
     Example:
-        >>> from tangent_lib.data import ImageArray
-        >>> data = ImageArray(torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.tensor([0, 0, 0, 1]), (0.,) * 3, (1.,) * 3, 2)
-        >>> accuracy(lambda params, x: params["w"].expand(len(x), 2), {"w": torch.tensor([1.0, 0.0])}, torch.eye(2), data)
+        >>> data = torch.utils.data.TensorDataset(torch.zeros(4, 3), torch.tensor([0, 0, 0, 1]))
+        >>> evaluate(lambda params, x: params["w"].expand(len(x), 2), {"w": torch.tensor([1.0, 0.0])}, torch.eye(2), data)
         0.75
     """
-    predictions, labels = predict(f, params, [], [[]], head, data, linearized=False)
-    return (predictions[0] == labels).sum().item() / len(labels)
+    return accuracies(f, params, [], [[]], head, data, linearized=False, batch_size=batch_size)[0]

@@ -1,161 +1,294 @@
-"""One experiment: a model, tasks and a protocol; every result is asked for here and kept in the store."""
+"""One experiment: results by task, mode and seed, computed by the functions of the core and kept in the store."""
 
 from __future__ import annotations
 
-from tqdm import tqdm
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from tangent_lib.analyses import Analyses
-from tangent_lib.editing import choose_addition_alpha, choose_negation_alpha, normalised
-from tangent_lib.evaluate import accuracies_along, predict
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from tangent_lib.data.batches import batches
+from tangent_lib.data.tasks import random_points
+from tangent_lib.disentanglement import XiGrid, grid_of_values, xi_at
+from tangent_lib.editing import Accuracies, Addition, Negation, single_task, task_addition, task_negation
+from tangent_lib.evaluation import EVAL_BATCH, classify, evaluate
+from tangent_lib.kernels import local_energy, localisation, ntk
 from tangent_lib.modes import Mode, mode_named
-from tangent_lib.task_vectors import Params, negate, scale, total
+from tangent_lib.parameters import WAYS_OUT
+from tangent_lib.runtime.errors import InputError, ways_out
+from tangent_lib.runtime.inputs import joined
+from tangent_lib.runtime.memory import enough_memory
+from tangent_lib.task_vectors import Params, cosine
+
+if TYPE_CHECKING:
+    from tangent_lib.experiments.materials import Materials
+
+Pair = tuple[str, str]
 
 
-class Experiment(Analyses):
-    """Results by task, mode and seed, for one set of parameters. Accuracies are shares in [0, 1].
+@dataclass(frozen=True)
+class XiDiagonal:
+    """xi(alpha, alpha) of two tasks: ``xi`` by changed predictions, ``kl`` by KL divergence, one number an alpha."""
 
-    Example:
-        >>> from tangent_lib.parameters import check_parameters
-        >>> run = Experiment(check_parameters(tasks="Digits,Signs"))
-        >>> sorted(run.zero_shot("Digits"))
-        ['test', 'val']
+    alphas: tuple[float, ...]
+    xi: tuple[float, ...]
+    kl: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Cosines:
+    """Cosine similarities of task vectors, a matrix in the order of ``tasks``."""
+
+    tasks: tuple[str, ...]
+    cosines: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class LocalEnergy:
+    """Local energies of NTKs on the supports of a task and of a control (Section 6.1, Figure 6).
+
+    Attributes:
+        classes: the output logits, one kernel each.
+        trained: how many points are the task's; as many are the control's.
+        localisation: the share of the energy on the task's points, averaged over classes.
+        energy: for each class E_loc at the task's points, then at the control's.
     """
 
-    def _curve(self, name: str, tau: Params, mode: Mode, split: str, alphas: tuple[float, ...]) -> list[float]:
-        """The accuracy at every alpha; at 0 it is that of the pre-trained model, which is known."""
-        moved = [alpha for alpha in alphas if alpha]
-        found = dict(zip(moved, self._accuracies(name, tau, moved, split, mode.linear_evaluation), strict=True))
-        return [found[alpha] if alpha else self.zero_shot(name)[split] for alpha in alphas]
+    classes: tuple[str, ...]
+    trained: int
+    localisation: float
+    energy: tuple[tuple[float, ...], ...]
 
-    def _accuracies(self, name: str, tau: Params, alphas: list[float], split: str, linear: bool) -> list[float]:
-        if not alphas:
-            return []
-        head, data = self.head(name), self.task(name).split(split)
-        return accuracies_along(self.clip.f, self.clip.theta_0, tau, alphas, head, data, linear, self.eval_batch)
 
-    def zero_shot(self, name: str) -> dict[str, float]:
-        """Accuracy of the pre-trained model on validation and test."""
-        nothing = scale(self.clip.theta_0, 0.0)
-        compute = lambda: ({}, {s: self._accuracies(name, nothing, [0.0], s, False)[0] for s in ("val", "test")})
-        return self.store.fetch("zero_shot", self.identity(name), compute).values
+class Experiment:
+    """Results of one model on its tasks, each computed once.
 
-    def single_task(self, name: str, mode_name: str, seed: int) -> dict[str, float]:
-        """Validation and test accuracy of the model fine-tuned on a task, on that task (Figures 2, 5 and 7)."""
-        mode = mode_named(mode_name)
+    Args:
+        materials: the model, the tasks with their heads, and fine-tuned weights (``experiments.materials.Materials``).
 
-        def compute() -> tuple[dict, dict]:
-            tau = self._tau(name, mode, seed)
-            return {}, {split: self._curve(name, tau, mode, split, (1.0,))[0] for split in ("val", "test")}
+    Example:
+        >>> from tangent_lib.experiments.materials import Materials
+        >>> from tangent_lib.parameters import check_parameters
+        >>> run = Experiment(Materials(check_parameters(tasks="Digits,Signs")))
+        >>> run.zero_shot("Digits").test > 0.1
+        True
+    """
 
-        config = self._config(mode_name, seed, name)
+    def __init__(self, materials: "Materials"):
+        self.materials, self.parameters, self.store = materials, materials.parameters, materials.store
+
+    def untrained(self, seed: int) -> Experiment:
+        """The same from a random initialisation theta_0^rd of the image tower (Section 6.2)."""
+        return Experiment(self.materials.untrained(seed))
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The pairs of tasks that are compared.
+
+        Raises:
+            InputError: if there is none, since there is only one task.
+        """
+        if not self.parameters.pairs:
+            with ways_out(WAYS_OUT):
+                raise InputError(f"a pair takes two tasks, but there is only {self.parameters.tasks[0]}", "tasks")
+        return self.parameters.pairs
+
+    # -- accuracies ------------------------------------------------------------------------------------------------------
+    def zero_shot(self, name: str) -> Accuracies:
+        """Accuracy of the pre-trained model."""
+        f, theta_0 = self.materials.clip.f, self.materials.clip.theta_0
+
+        def compute() -> Accuracies:
+            head, task = self.materials.head(name), self.materials.task(name)
+            of = lambda split: evaluate(f, theta_0, head, task.split(split), self._batch)
+            return Accuracies(of("val"), of("test"))
+
+        return self._kept("zero_shot", self.materials.identity(name), compute, Accuracies)
+
+    def single_task(self, name: str, mode: str, seed: int) -> Accuracies:
+        """Accuracy of the model fine-tuned on a task, on that task (Figures 2, 5 and 7)."""
+        way, clip = mode_named(mode), self.materials.clip
+
+        def compute() -> Accuracies:
+            tau, head = self.materials.task_vector(name, way.training, seed), self.materials.head(name)
+            return single_task(clip.f, clip.theta_0, tau, head, self._splits(name)[name], way.linearized, self._batch)
+
+        config = self._config(mode, seed, name)
         del config["order"]  # of a single task
-        return self.store.fetch("single_task", config, compute).values
+        return self._kept("single_task", config, compute, Accuracies)
 
-    def addition(self, mode_name: str, seed: int) -> dict:
-        """Task addition (Table 1, Figure 8): the sum of all task vectors, one alpha chosen on validation.
+    def addition(self, mode: str, seed: int) -> Addition:
+        """Task addition (Table 1, Figure 8) of all tasks."""
+        names = self.parameters.tasks
+        single = {name: self.single_task(name, mode, seed) for name in names}
+        zero_shot = {name: self.zero_shot(name) for name in names}
+        compute = lambda: task_addition(
+            *self._edited(mode, seed, names), single=single, **self._options(mode, zero_shot)
+        )
+        return self._kept("addition", self._editing_config(mode, seed, *names), compute, Addition)
 
-        Returns:
-            ``alpha``; ``val``, per task the accuracy at every alpha; ``test``, per task the accuracy at ``alpha``;
-            ``absolute`` and ``normalised``, the averages on test.
-        """
-        mode, names = mode_named(mode_name), self.parameters.tasks
-        single = {split: {n: self.single_task(n, mode_name, seed)[split] for n in names} for split in ("val", "test")}
+    def negation(self, name: str, mode: str, seed: int) -> Negation:
+        """Task negation (Table 2): forget one task, keep 95 % of the control."""
+        return self.negations(mode, seed, (name,))[name]
+
+    def negations(self, mode: str, seed: int, names: Sequence[str] = ()) -> dict[str, Negation]:
+        """``negation`` of every task, or of some."""
+        names, control = tuple(names) or self.parameters.tasks, self.parameters.control
+        config = {name: self._editing_config(mode, seed, name, control) for name in names}
+        missing = [name for name in names if self.store.find("negation", config[name]) is None]
+        shared = missing if mode_named(mode).linearized else []  # f_lin passes over the control once for all of them
+        known: dict[str, Negation] = {}
+
+        def of(*some: str) -> dict[str, Negation]:
+            zero_shot = {name: self.zero_shot(name) for name in (*some, control)}
+            return task_negation(
+                *self._edited(mode, seed, some, control), control=control, **self._options(mode, zero_shot)
+            )
+
+        def compute(name: str) -> Negation:
+            if name in shared and not known:
+                known.update(of(*shared))
+            return known[name] if name in known else of(name)[name]
+
+        return {name: self._kept("negation", config[name], lambda name=name: compute(name), Negation) for name in names}
+
+    # -- disentanglement -------------------------------------------------------------------------------------------------
+    def xi_grid(self, pair: Pair, mode: str, seed: int, alphas: Sequence[float]) -> XiGrid:
+        """xi(alpha_1, alpha_2) of two tasks on random test points (Figures 3, 9 to 11)."""
+        found = self._xi(pair, mode, seed, [(a, b) for a in alphas for b in alphas])
+        return grid_of_values(alphas, found["points"], found["xi"])
+
+    def xi_diagonal(self, pair: Pair, mode: str, seed: int, alphas: Sequence[float]) -> XiDiagonal:
+        """xi(alpha, alpha) of two tasks on random test points."""
+        values = self._xi(pair, mode, seed, [(alpha, alpha) for alpha in alphas])["xi"]
+        return XiDiagonal(tuple(alphas), tuple(values["prediction error"]), tuple(values["KL divergence"]))
+
+    def _xi(self, pair: Pair, mode: str, seed: int, settings: list[tuple[float, float]]) -> dict:
+        way, materials, points = mode_named(mode), self.materials, self.parameters.points
+        if pair[0] == pair[1]:
+            raise InputError(
+                f"pair {pair[0]}-{pair[1]}: a task has no interference with itself; name two different tasks"
+            )
+        tests = [materials.task(name).split("test") for name in pair]
+        counts = [points if self.parameters.exact_points else min(points, len(test)) for test in tests]
+        with ways_out(WAYS_OUT):
+            data = [random_points(test, count) for test, count in zip(tests, counts)]
 
         def compute() -> tuple[dict, dict]:
-            tau = total(self._tau(name, mode, seed) for name in names)
-            val = {n: self._curve(n, tau, mode, "val", self.alphas) for n in _watched(names, f"addition, {mode_name}")}
-            alpha = choose_addition_alpha(self.alphas, val, single["val"])
-            test = {name: self._curve(name, tau, mode, "test", (alpha,))[0] for name in names}
-            return {}, {
-                "alpha": alpha,
-                "alphas": list(self.alphas),
-                "val": val,
-                "test": test,
-                "absolute": sum(test.values()) / len(test),
-                "normalised": normalised(test, single["test"]),
-            }
+            f, theta_0, taus, heads, _, _ = self._edited(mode, seed, pair)
+            given = (list(taus.values()), settings, [heads[name] for name in pair], data, way.linearized)
+            return {}, {"points": counts, "xi": xi_at(f, theta_0, *given, batch_size=self._batch)}
 
-        return self.store.fetch("addition", self._editing_config(mode_name, seed, *names), compute).values
+        config = {**self._config(mode, seed, *pair), "settings": [list(each) for each in settings], "points": counts}
+        with ways_out(WAYS_OUT):
+            return self.store.fetch("xi", config, compute).values
 
-    def negation(self, name: str, mode_name: str, seed: int) -> dict:
-        """Task negation (Table 2): forget one task, keep 95 % of the control; alpha chosen on validation.
+    def cosines(self, mode: str, seed: int) -> Cosines:
+        """Cosine similarities of the task vectors of all tasks (attention-only paper, Figure 10)."""
+        names, training = self.parameters.tasks, mode_named(mode).training
+
+        def compute() -> Cosines:
+            taus = [self.materials.task_vector(name, training, seed) for name in names]
+            return Cosines(names, tuple(tuple(cosine(a, b) for b in taus) for a in taus))
+
+        return self._kept("cosines", self._config(mode, seed, *names), compute, Cosines)
+
+    # -- the NTK ---------------------------------------------------------------------------------------------------------
+    def local_energy(self, task: str, control: str, seed: int = 0, points: int = 200, classes: int = 10) -> LocalEnergy:
+        """Local energy of the NTK's eigenfunctions on the supports of a task and of a control (Section 6.1, Figure 6).
+
+        Args:
+            seed: of the choice of training points.
+            points: of each of the two supports.
+            classes: one kernel an output logit of the task, for so many classes at most.
+        """
+        names = self.materials.task(task).classes[:classes]
+        if task == control:
+            raise InputError(f"task and control are both {task}: name two different tasks")
+
+        def compute() -> LocalEnergy:
+            x = joined([self._support(name, points, seed) for name in (task, control)])
+            energy = [local_energy(kernel) for kernel in self._kernels(task, len(names), x, points)]
+            shares = [localisation(each, points) for each in energy]
+            lines = tuple(tuple(each.tolist()) for each in energy)
+            return LocalEnergy(tuple(names), points, sum(shares) / len(shares), lines)
+
+        config = self._ntk_config(task, control, seed, points) | {"classes": names}
+        return self._kept("local_energy", config, compute, LocalEnergy)
+
+    def kernel_on_supports(self, task: str, control: str, seed: int = 0, points: int = 200) -> Tensor:
+        """The NTK of the first output logit between trained points of a task and three supports.
+
+        Beyond Section 6.1: points of the task that were not trained on tell how much of the local energy a trained point
+        owes to having a row of its own in the kernel.
 
         Returns:
-            ``alpha``; ``target_val`` and ``control_val``, the accuracies at every alpha; ``target`` and ``control``, the
-            test accuracies at ``alpha``.
+            ``(points, 3 points)``: a row a trained point; columns are these, unseen points of the task, the control's.
         """
-        return self._negation(name, mode_name, seed)
-
-    def _negation(self, name: str, mode_name: str, seed: int, kept_at: dict[str, list[float]] | None = None) -> dict:
-        """``kept_at``: the control's accuracy at every alpha by split, where it is known."""
-        mode, control = mode_named(mode_name), self.parameters.control
 
         def compute() -> tuple[dict, dict]:
-            tau = negate(self._tau(name, mode, seed))
-            target_val = self._curve(name, tau, mode, "val", self.alphas)
-            control_val = kept_at["val"] if kept_at else self._curve(control, tau, mode, "val", self.alphas)
-            alpha = choose_negation_alpha(self.alphas, target_val, control_val, self.zero_shot(control)["val"])
-            at = self.alphas.index(alpha)
-            kept = kept_at["test"][at] if kept_at else self._curve(control, tau, mode, "test", (alpha,))[0]
-            return {}, {
-                "alpha": alpha,
-                "alphas": list(self.alphas),
-                "target_val": target_val,
-                "control_val": control_val,
-                "target": self._curve(name, tau, mode, "test", (alpha,))[0],
-                "control": kept,
-            }
+            data = [self._support(task, 2 * points, seed), self._support(control, points, seed)]
+            return {"kernel": self._kernels(task, 1, joined(data), points)[0]}, {}
 
-        return self.store.fetch("negation", self._editing_config(mode_name, seed, name, control), compute).values
+        with ways_out(WAYS_OUT):
+            config = self._ntk_config(task, control, seed, points)
+            return self.store.fetch("kernel_on_supports", config, compute).tensors["kernel"]
 
-    def negations(self, mode_name: str, seed: int) -> dict[str, dict]:
-        """``negation`` of every task. f_lin passes over the control's images once for all task vectors and alphas."""
-        names, kept_at = self.parameters.tasks, {}
-        config = lambda name: self._editing_config(mode_name, seed, name, self.parameters.control)
-        missing = [name for name in names if self.store.find("negation", config(name)) is None]
-        if missing and mode_named(mode_name).linear_evaluation:
-            kept_at = self._control_accuracies(missing, mode_named(mode_name), seed)
-        watched = _watched(names, f"negation, {mode_name}")
-        return {name: self._negation(name, mode_name, seed, kept_at.get(name)) for name in watched}
+    def _support(self, name: str, points: int, seed: int) -> Tensor:
+        data = random_points(self.materials.task(name).split("train"), points, seed)
+        return joined([x for x, _ in batches(data, points, self.materials.clip.device)])
 
-    def _control_accuracies(self, names: list[str], mode: Mode, seed: int) -> dict[str, dict[str, list[float]]]:
-        """The control's accuracy by task whose vector is subtracted, split and alpha."""
-        control, count = self.parameters.control, len(self.alphas)
-        taus = [negate(self._tau(name, mode, seed)) for name in names]
-        settings = [
-            [alpha if s == t else 0.0 for s in range(len(names))] for t in range(len(names)) for alpha in self.alphas
-        ]
-        found: dict[str, dict[str, list[float]]] = {name: {} for name in names}
-        for split in ("val", "test"):
-            given = (self.head(control), self.task(control).split(split), True, self.eval_batch)
-            predictions, labels = predict(self.clip.f, self.clip.theta_0, taus, settings, *given)
-            right = [each / len(labels) for each in (predictions == labels).sum(dim=1).tolist()]
-            for t, name in enumerate(names):
-                found[name][split] = right[t * count : (t + 1) * count]
-        return found
+    def _kernels(self, task: str, outputs: int, x: Tensor, trained: int) -> Tensor:
+        head, clip = self.materials.head(task)[:outputs], self.materials.clip
+        logits = lambda params, images: classify(clip.f(params, images), head)
+        with enough_memory("the NTK", trained):
+            return ntk(logits, clip.theta_0, x[:trained], x)
 
-    def summary(self, mode_name: str, seed: int, negation: bool = True) -> dict:
-        """What the tables need of one mode and seed, all on test: single-task, addition and, unless left out, negation.
+    def _ntk_config(self, task: str, control: str, seed: int, points: int) -> dict:
+        return {**self.materials.identity(task, control), "order": [task, control], "seed": seed, "points": points}
 
-        ``curve`` is the average validation accuracy at every alpha of the addition sweep.
-        """
-        names, addition = self.parameters.tasks, self.addition(mode_name, seed)
-        kept = {key: addition[key] for key in ("alpha", "absolute", "normalised", "test")}
-        curve = [sum(addition["val"][name][i] for name in names) / len(names) for i in range(len(self.alphas))]
-        result = {
-            "single": {name: self.single_task(name, mode_name, seed)["test"] for name in names},
-            "addition": {**kept, "curve": curve},
+    # -- keeping ---------------------------------------------------------------------------------------------------------
+    @property
+    def _batch(self) -> int:
+        """Images at a time: fewer than usual where the micro-batch says that memory is short."""
+        return min(EVAL_BATCH, self.parameters.micro_batch or EVAL_BATCH)
+
+    def _splits(self, *names: str) -> dict:
+        return {name: self.materials.task(name).splits for name in names}
+
+    def _edited(self, mode: str, seed: int, names: Sequence[str], *more: str) -> tuple:
+        """What editing takes: f, theta_0, taus of the named tasks, and heads and data of these and more, alphas."""
+        clip, training, every = self.materials.clip, mode_named(mode).training, (*names, *more)
+        taus: dict[str, Params] = {name: self.materials.task_vector(name, training, seed) for name in names}
+        heads = {name: self.materials.head(name) for name in every}
+        return clip.f, clip.theta_0, taus, heads, self._splits(*every), self.parameters.alphas
+
+    def _options(self, mode: str, zero_shot: dict[str, Accuracies]) -> dict:
+        return {"linearized": mode_named(mode).linearized, "zero_shot": zero_shot, "batch_size": self._batch}
+
+    def _kept(self, kind: str, config: dict, compute: Callable[[], object], result: type) -> object:
+        """The result of this kind and configuration: out of the store, or computed and put there."""
+        with ways_out(WAYS_OUT):
+            values = self.store.fetch(kind, config, lambda: ({}, asdict(compute()))).values
+        return TypeAdapter(result).validate_python(values)
+
+    def _config(self, mode: str, seed: int, *names: str) -> dict:
+        way: Mode = mode_named(mode)
+        config = {
+            **self.materials.identity(*names),
+            "order": list(names),
+            "mode": mode,
+            "seed": seed,
+            "protocol": self.parameters.protocol.model_dump(),
         }
-        if negation:
-            keys = ("alpha", "target", "control")
-            negations = self.negations(mode_name, seed).items()
-            result["negation"] = {name: {key: each[key] for key in keys} for name, each in negations}
-        return result
+        if self.parameters.by_epochs:
+            trained = [name for name in names if name != self.parameters.control]
+            config["epochs"] = {name: self.materials.protocol(name).steps for name in trained}
+        if self.materials.replaces(way.training):
+            config["checkpoints"] = self.materials.imported.digest
+        return config
 
-    def _editing_config(self, mode_name: str, seed: int, *names: str) -> dict:
-        return {**self._config(mode_name, seed, *names), "alphas": list(self.alphas)}
-
-
-def _watched(names: tuple[str, ...], label: str) -> tqdm:
-    """The names, with a progress bar that shows itself when the work takes longer than a moment."""
-    return tqdm(names, desc=label, unit="task", delay=2, mininterval=5, ncols=100)
+    def _editing_config(self, mode: str, seed: int, *names: str) -> dict:
+        return {**self._config(mode, seed, *names), "alphas": list(self.parameters.alphas)}

@@ -5,28 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from tangent_lib.batches import Batch, training_batches
-from tangent_lib.errors import InputError
-from tangent_lib.fast.linear import linearize
-from tangent_lib.linearize import Function
-from tangent_lib.memory import enough_memory
-from tangent_lib.models import classify
-from tangent_lib.processes import accelerator
-from tangent_lib.snapshots import Snapshots
-from tangent_lib.task_vectors import Params
+from tangent_lib.data.batches import Batch, training_batches
+from tangent_lib.evaluation import Head, classify, device_of_weights
+from tangent_lib.linearization import linearize
+from tangent_lib.modes import PRECISIONS
+from tangent_lib.runtime.errors import InputError, NotFinite
+from tangent_lib.runtime.inputs import Inputs
+from tangent_lib.runtime.memory import enough_memory
+from tangent_lib.runtime.processes import accelerator
+from tangent_lib.runtime.snapshots import Snapshots
+from tangent_lib.task_vectors import Function, Params
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal[PRECISIONS]
 
 
 class Protocol(BaseModel):
@@ -70,7 +71,7 @@ class _Trained(nn.Module):
         self.order = list(theta)
         self.weights = nn.ParameterList([nn.Parameter(theta[name].clone()) for name in self.names])
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Inputs) -> Tensor:
         return self.model(self.theta(), x)
 
     def theta(self) -> Params:
@@ -78,49 +79,70 @@ class _Trained(nn.Module):
         return {name: values[name] for name in self.order}
 
 
+@dataclass(frozen=True)
+class Execution:
+    """How a fine-tuning runs on this machine; nothing here changes its result beyond rounding.
+
+    Attributes:
+        micro_batch: points at a time in a process; gradients are summed until the batch is complete. None: all at once.
+        snapshots: where the state is kept now and then, and where an interrupted training goes on.
+        progress: what the progress bar says; empty for none.
+    """
+
+    micro_batch: int | None = None
+    snapshots: Snapshots | None = None
+    progress: str = ""
+
+
 def finetune(
     f: Function,
     theta_0: Params,
-    head: Float[Tensor, "classes dim"],
+    head: Head,
     data: Dataset,
     protocol: Protocol,
-    linearized: bool,
-    seed: int,
-    progress: str = "",
+    *,
+    linearized: bool = False,
+    seed: int = 0,
     trained: Sequence[str] | None = None,
-    micro_batch: int | None = None,
-    snapshots: Snapshots | None = None,
+    execution: Execution = Execution(),
 ) -> Params:
-    """Fine-tune the image tower f, or its linearisation f_lin, with the head frozen.
+    """Fine-tune the model f, or its linearisation f_lin, with the head frozen.
 
     Where ``accelerate launch`` started several processes, each computes its share of every batch; the loss is the mean
     over the whole batch, however it is divided.
 
     Args:
-        f: the image tower, ``f(params, x)``.
-        theta_0: the weights to start from, and to linearise at.
-        head: the zero-shot head.
-        data: the training split.
+        f: the model, ``f(params, x)``, which gives features.
+        theta_0: the weights to start from, and to linearise at; training happens on their device.
+        head: the zero-shot head, or any readout of the features.
+        data: the training split: pairs of inputs, a tensor or a dict of tensors, and labels.
         protocol: steps, batch size, learning rate and so on.
         linearized: train f_lin (Section 5) instead of f.
-        seed: of the order of the images, of augmentation and of dropout.
-        progress: what the progress bar says; empty for none.
-        trained: the names of the parameters to train (``selection.select``); all by default. The others stay as they are.
-        micro_batch: images at a time in a process; gradients are summed until the batch is complete.
-        snapshots: where the state is kept now and then, and where an interrupted training goes on.
+        seed: of the order of the points, of augmentation and of dropout.
+        trained: the names of the parameters to train (``modes.select``); all by default. The others stay as they are.
+        execution: what does not change the result: micro-batches, snapshots, progress.
 
     Returns:
         theta_star, the fine-tuned weights.
 
     Raises:
         InputError: if nothing is trained, a name is not one of the model's parameters, or the GPU's memory is too small.
-        FloatingPointError: if the loss is no longer finite.
+        NotFinite: if the loss or a weight is no longer finite.
+
+    Example:
+        >>> f = lambda params, x: torch.nn.functional.linear(x, params["w"])
+        >>> data = torch.utils.data.TensorDataset(torch.eye(2), torch.tensor([0, 1]))
+        >>> protocol = Protocol(steps=2, batch_size=2, learning_rate=0.1, weight_decay=0)
+        >>> theta_star = finetune(f, {"w": torch.zeros(2, 2)}, lambda z: z, data, protocol)
+        >>> theta_star["w"].diagonal() > 0
+        tensor([True, True])
     """
     model = linearize(f, theta_0) if linearized else f
     trained = set(theta_0) if trained is None else set(trained)
     if not trained or not trained <= theta_0.keys():
         raise InputError(f"nothing to train, or not of this model: {sorted(trained - theta_0.keys())[:3]}")
-    device, processes = head.device, accelerator(head.device)
+    device = device_of_weights(theta_0)
+    processes, snapshots = accelerator(device), execution.snapshots
     if min(protocol.batch_size, len(data)) < processes.num_processes:
         raise InputError(
             f"{processes.num_processes} processes for {min(protocol.batch_size, len(data))} images a step: start fewer"
@@ -135,16 +157,22 @@ def finetune(
         if processes.num_processes > 1 and len({*gather_object([start])}) > 1:
             raise InputError("the processes do not see one state of the interrupted training: all must share the store")
         place = (processes.process_index, processes.num_processes)
-        images = training_batches(data, protocol.batch_size, device, seed, start, place, micro_batch)
-        shown = progress and processes.is_main_process
+        images = training_batches(data, protocol.batch_size, device, seed, start, place, execution.micro_batch)
+        shown = execution.progress and processes.is_main_process
         steps = range(start, protocol.steps)
         for step in tqdm(
-            steps, desc=progress, disable=not shown, mininterval=5, ncols=100, initial=start, total=protocol.steps
+            steps,
+            desc=execution.progress,
+            disable=not shown,
+            mininterval=5,
+            ncols=100,
+            initial=start,
+            total=protocol.steps,
         ):
             for group in optimizer.param_groups:
                 group["lr"] = protocol.learning_rate_at(step)
             optimizer.zero_grad(set_to_none=True)
-            with enough_memory("fine-tuning", micro_batch or protocol.batch_size):
+            with enough_memory("fine-tuning", execution.micro_batch or protocol.batch_size):
                 loss = _gradients(module, head, next(images), min(protocol.batch_size, len(data)), protocol, processes)
                 torch.nn.utils.clip_grad_norm_(weights, protocol.clip_norm)
                 optimizer.step()
@@ -154,21 +182,22 @@ def finetune(
                 snapshots.keep(step + 1, optimizer)
     theta = own.theta()
     if not all(value.isfinite().all() for value in theta.values()):
-        raise FloatingPointError(
-            f"the fine-tuned weights are not finite: lower the learning rate of {protocol.learning_rate} (-p learning_rate)"
+        raise NotFinite(
+            f"the fine-tuned weights are not finite: the learning rate of {protocol.learning_rate} is too high"
         )
     return {name: value.detach() for name, value in theta.items()}
 
 
 def _gradients(
-    module: nn.Module, head: Tensor, parts: list[Batch], images: int, protocol: Protocol, processes: Accelerator
+    module: nn.Module, head: Head, parts: list[Batch], images: int, protocol: Protocol, processes: Accelerator
 ) -> Tensor:
     """Leave the gradient of the batch's mean loss in the weights; return the part of the loss that this process saw."""
-    total = torch.zeros((), device=head.device)
+    device = parts[0][1].device
+    total = torch.zeros((), device=device)
     for i, (x, y) in enumerate(parts):
         last = i == len(parts) - 1
         with nullcontext() if last else processes.no_sync(module):
-            with torch.autocast(head.device.type, torch.bfloat16, enabled=protocol.precision == "bf16"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=protocol.precision == "bf16"):
                 features = module(x)
             share = len(y) * processes.num_processes / images
             loss = torch.nn.functional.cross_entropy(classify(features, head), y) * share
@@ -179,7 +208,7 @@ def _gradients(
 
 def _check_finite(loss: Tensor, step: int, protocol: Protocol) -> None:
     if not torch.isfinite(loss):
-        raise FloatingPointError(
-            f"the loss is {loss.item()} at step {step}: lower the learning rate of "
-            f"{protocol.learning_rate} with -p learning_rate, or use -p precision fp32"
+        raise NotFinite(
+            f"the loss is {loss.item()} at step {step}: the learning rate of {protocol.learning_rate} is too high, or "
+            f"{protocol.precision} too coarse"
         )

@@ -5,42 +5,51 @@ k(x, x') = grad_theta f(x; theta_0)^T grad_theta f(x'; theta_0),        E_loc(x)
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import grad, vmap
+from torch.func import jacrev, vmap
 
-from tangent_lib.errors import InputError
-from tangent_lib.linearize import Function, forward_differentiable
-from tangent_lib.task_vectors import Params
+from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.runtime.inputs import Inputs, blocks, count, device_of, on_each
+from tangent_lib.runtime.operations import forward_differentiable
+from tangent_lib.task_vectors import Function, Params
+
+IMPLEMENTATIONS = ("auto", "plain", "fast")
+NUMBERS_HELD = {"cuda": 2**32}  # at a time, on a GPU: 17 GB in fp32
+NUMBERS_HELD_ELSEWHERE = 2**28  # 1 GB
 
 
 def ntk(
     f: Function,
     params: Params,
-    x: Float[Tensor, "n ..."],
-    x2: Float[Tensor, "n2 ..."] | None = None,
-    batch_size: int = 200,
-) -> Float[Tensor, "n n2"]:
-    """The neural tangent kernel of one output (Section 6.1, after Jacot et al.).
+    x: Inputs,
+    x2: Inputs | None = None,
+    implementation: str = "auto",
+    memory: int | None = None,
+) -> Float[Tensor, "*outputs n n2"]:
+    """The neural tangent kernel, one an output (Section 6.1, after Jacot et al.).
 
-        K_ij = grad_theta f(x_i; theta_0) . grad_theta f(x_j'; theta_0)
-
-    At most ``batch_size`` gradients of each side are held at a time: 4 * 2 * batch_size bytes a parameter in fp32. The
-    inner products are summed parameter by parameter.
+        K_cij = grad_theta f_c(x_i; theta_0) . grad_theta f_c(x_j'; theta_0)
 
     Args:
-        f: a function ``f(params, x)`` with one number a point, ``(batch,)``: one logit.
+        f: a function ``f(params, x)`` with some numbers a point, ``(batch, outputs)``: the logits; or with one,
+            ``(batch,)``. Points do not mix.
         params: theta_0; the gradient is with respect to these alone, so that ``f`` may hold others fixed.
         x: the points of the rows.
-        x2: the points of the columns; None for those of the rows, where the half below the diagonal is copied.
-        batch_size: gradients held at a time on each side. It changes speed and memory, not the result.
+        x2: the points of the columns; None for those of the rows.
+        implementation: ``plain``, the formula, from all gradients; ``fast``, which is ``auto``, from what enters each layer
+            and what comes back to it.
+        memory: about so many numbers are held at a time, beside the kernels; points are taken in blocks that fit. It changes
+            speed, not the result. By default ``NUMBERS_HELD``, by kind of device.
 
     Returns:
-        K, ``(n, n)`` or ``(n, n2)``, in the dtype of the parameters.
+        K, ``(outputs, n, n2)``, or ``(n, n2)`` where f has one number a point, in the dtype of the parameters.
 
     Raises:
-        InputError: for no parameters, no points, a batch size below 1, or an ``f`` with more than one number a point.
+        InputError: for no parameters, no points, an ``f`` with another shape, or an unknown implementation.
 
     Example:
         >>> f = lambda params, x: x @ params["w"]   # linear, so that grad_theta f(x) = x
@@ -48,51 +57,52 @@ def ntk(
         tensor([[1., 1.],
                 [1., 5.]])
     """
-    if not params:
-        raise InputError("the kernel of no parameters is zero: give at least one in params")
-    if batch_size < 1:
-        raise InputError(f"batch_size {batch_size}: a batch holds at least 1 point")
-    if len(x) == 0 or (x2 is not None and len(x2) == 0):
-        raise InputError("no points: the kernel needs at least one for its rows and one for its columns")
-    rows = x.split(batch_size)
-    columns = rows if x2 is None else x2.split(batch_size)
-    blocks: dict[tuple[int, int], Tensor] = {}
-    left = right = None
-    for i in range(len(rows)):
-        # In a symmetric kernel, columns go backwards: the last Jacobian of one row, of block i + 1, starts the next.
-        left = right if x2 is None and i > 0 else _jacobian(f, params, rows[i])
-        if x2 is None:
-            blocks[i, i] = _inner(left, left)
-        for j in reversed(range(i + 1 if x2 is None else 0, len(columns))):
-            right = None  # freed before the next one is made
-            right = left if torch.equal(rows[i], columns[j]) else _jacobian(f, params, columns[j])
-            blocks[i, j] = _inner(left, right)
-            if x2 is None:
-                blocks[j, i] = blocks[i, j].T
-    return torch.cat([torch.cat([blocks[i, j] for j in range(len(columns))], 1) for i in range(len(rows))])
+    if implementation not in IMPLEMENTATIONS:
+        raise unknown("implementation", implementation, IMPLEMENTATIONS)
+    if not params or count(x) == 0 or (x2 is not None and count(x2) == 0):
+        raise InputError("the kernel needs at least one parameter, and one point for its rows and its columns")
+    with torch.no_grad():
+        shape = tuple(f(params, blocks(x, 1)[0]).shape)
+    if shape != (1,) and (len(shape) != 2 or shape[0] != 1):
+        raise InputError(f"f gives {shape} for one point, where the kernel needs (1, outputs), or (1,)")
+    of_outputs = (lambda params, x: f(params, x).unsqueeze(1)) if shape == (1,) else f
+    memory = NUMBERS_HELD.get(device_of(x).type, NUMBERS_HELD_ELSEWHERE) if memory is None else memory
+    if implementation == "plain":
+        kernel = kernel_of_gradients(of_outputs, params, x, x2, memory)
+    else:
+        from tangent_lib._fast.kernel import kernel_of_outputs
+
+        kernel = kernel_of_outputs(of_outputs, params, x, x2, memory)
+    return kernel[0] if shape == (1,) else kernel
 
 
-def _jacobian(f: Function, params: Params, x: Tensor) -> Params:
-    """grad_theta f(x_i; theta_0), a row a point, by parameter name."""
+def kernel_of_gradients(
+    f: Function, params: Params, x: Inputs, x2: Inputs | None, memory: int
+) -> Float[Tensor, "outputs n n2"]:
+    """The formula: all gradients of some points, and their inner products; ``ntk`` with ``implementation="plain"``."""
+    outputs = f(params, blocks(x, 1)[0]).shape[1]
+    size = max(1, memory // (2 * outputs * sum(value.numel() for value in params.values())))
+    rows, columns = blocks(x, size), blocks(x if x2 is None else x2, size)
+    bands: list[list[Tensor]] = []
+    for i, here in enumerate(rows):
+        left, band = gradients(f, params, here), []
+        for j, there in enumerate(columns):
+            if x2 is None and j < i:
+                band.append(bands[j][i].mT)  # symmetric
+            else:
+                right = left if x2 is None and i == j else gradients(f, params, there)
+                products = [torch.einsum("icp,jcp->cij", left[name], right[name]) for name in left]
+                band.append(torch.stack(products).sum(dim=0, dtype=torch.float64).to(products[0].dtype))
+        bands.append(band)
+    return torch.cat([torch.cat(band, dim=2) for band in bands], dim=1)
 
-    def one(params: Params, point: Tensor) -> Tensor:
-        value = f(params, point.unsqueeze(0))
-        if value.shape != (1,):
-            raise InputError(
-                f"f gives {tuple(value.shape)} for one point, where the kernel needs (1,): choose one output, "
-                "such as lambda params, x: f(params, x)[:, 0]"
-            )
-        return value[0]
 
+def gradients(f: Function, params: Params, x: Inputs) -> dict[str, Float[Tensor, "n outputs numbers"]]:
+    """grad_theta f_c(x_i; theta_0) of every point and output, by parameter name."""
+    one = lambda params, point: f(params, on_each(lambda part: part.unsqueeze(0), point))[0]
     with forward_differentiable():
-        rows = vmap(grad(one), in_dims=(None, 0))(params, x)
-    return {name: value.detach().flatten(start_dim=1) for name, value in rows.items()}
-
-
-def _inner(left: Params, right: Params) -> Tensor:
-    """The inner products of two Jacobians, summed over parameters in float64."""
-    blocks = [left[name] @ right[name].T for name in left]
-    return torch.stack(blocks).sum(dim=0, dtype=torch.float64).to(blocks[0].dtype)
+        rows = vmap(jacrev(one), in_dims=(None, 0))(params, x)
+    return {name: value.detach().flatten(start_dim=2) for name, value in rows.items()}
 
 
 def local_energy(kernel: Float[Tensor, "trained points"], leading: int | None = None) -> Float[Tensor, " points"]:
@@ -162,25 +172,37 @@ def localisation(energy: Float[Tensor, " points"], trained: int) -> float:
     return (energy[:trained].double().sum() / total).item()
 
 
-def support_shares(kernel: Float[Tensor, "trained points"], leading: int) -> dict[str, float]:
+@dataclass(frozen=True)
+class SupportShares:
+    """Three numbers for localisation, in [0, 1], of one kernel (``support_shares``).
+
+    Attributes:
+        control: the share of the local energy on the trained points against the control (Section 6.1).
+        unseen: the same with unseen points of the task in the control's place, a baseline.
+        leading: the share of the energy of the leading eigenfunctions on unseen points of the task against the control; 0.5
+            means no preference.
+    """
+
+    control: float
+    unseen: float
+    leading: float
+
+
+def support_shares(kernel: Float[Tensor, "trained points"], leading: int) -> SupportShares:
     """Three numbers for localisation, from a kernel on trained points, as many unseen ones of the task, and a control's.
 
     Args:
         kernel: a row a trained point; columns are the trained points, unseen points of the task, the control's points.
         leading: how many eigenfunctions ``leading`` counts.
 
-    Returns:
-        ``control``, the share of the local energy on the trained points against the control (Section 6.1); ``unseen``, the
-        same with unseen points of the task in the control's place, a baseline; ``leading``, the share of the energy of the
-        leading eigenfunctions on unseen points of the task against the control. 0.5 in the last means no preference.
-
     Raises:
         InputError: if the columns are not three times the rows.
 
     Example:
         >>> task_only = torch.cat([torch.eye(2), torch.eye(2), torch.zeros(2, 2)], dim=1)
-        >>> {name: round(share, 6) for name, share in support_shares(task_only, 2).items()}
-        {'control': 1.0, 'unseen': 0.5, 'leading': 1.0}
+        >>> shares = support_shares(task_only, 2)
+        >>> round(shares.control, 6), round(shares.unseen, 6), round(shares.leading, 6)
+        (1.0, 0.5, 1.0)
     """
     n, columns = kernel.shape
     if columns != 3 * n:
@@ -188,7 +210,7 @@ def support_shares(kernel: Float[Tensor, "trained points"], leading: int) -> dic
     trained, unseen, control = kernel.split(n, dim=1)
     share = lambda *parts: localisation(local_energy(torch.cat(parts, dim=1)), n)
     first = local_energy(kernel, leading)[n:]
-    return {"control": share(trained, control), "unseen": share(trained, unseen), "leading": localisation(first, n)}
+    return SupportShares(share(trained, control), share(trained, unseen), localisation(first, n))
 
 
 def eigendecomposition(kernel: Float[Tensor, "n m"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:

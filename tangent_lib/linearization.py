@@ -2,25 +2,27 @@
 
     f_lin(x; theta) = f(x; theta_0) + (theta - theta_0)^T grad_theta f(x; theta_0)
 
-The second term is a Jacobian-vector product, computed by forward-mode differentiation. This is the plain formula, and the
-reference; ``tangent_lib.fast.linear`` gives the same in less time and memory, and is what training and evaluation use. Models
-here are functions ``f(params, x)``; ``functional`` makes one of any ``torch.nn.Module``.
+The second term is a Jacobian-vector product, computed by forward-mode differentiation: ``value_and_tangent`` and
+``listing_1`` are the plain formula, and the reference. ``linearize`` gives the same in less time and memory wherever the
+operations of f have rules of their own. ``functional`` makes a function ``f(params, x)`` of any ``torch.nn.Module``.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+import warnings
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
-from tangent_lib.fast.operations import fast_operations, forward_differentiable
-from tangent_lib.task_vectors import Params, check_match, subtract
+from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.runtime.inputs import Inputs, device_of, tensors_of
+from tangent_lib.runtime.operations import forward_differentiable
+from tangent_lib.runtime.private_doors import inside_func_transform
+from tangent_lib.task_vectors import Function, Params, check_match, subtract
 
-Function = Callable[[Params, Tensor], Tensor]
+IMPLEMENTATIONS = ("auto", "plain", "fast")
 
 
 def functional(module: nn.Module) -> tuple[Function, Params]:
@@ -30,7 +32,7 @@ def functional(module: nn.Module) -> tuple[Function, Params]:
     statistics in train mode) is dropped. Train or eval mode is the module's own, looked up at each call.
 
     Args:
-        module: any module of one input.
+        module: any module of one input, a tensor or a dict of tensors.
 
     Returns:
         ``f(params, x)`` and ``theta_0``, detached copies by name.
@@ -41,18 +43,15 @@ def functional(module: nn.Module) -> tuple[Function, Params]:
         (torch.Size([5, 3]), ['bias', 'weight'])
     """
 
-    def f(params: Params, x: Tensor) -> Tensor:
+    def f(params: Params, x: Inputs) -> Tensor:
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-        with fast_operations(params, x):
-            return functional_call(module, {**params, **buffers}, (x,))
+        return functional_call(module, {**params, **buffers}, (x,))
 
     return f, {name: p.detach().clone() for name, p in module.named_parameters()}
 
 
-def value_and_tangent(f: Function, theta_0: Params, tau: Params, x: Tensor) -> tuple[Tensor, Tensor]:
+def value_and_tangent(f: Function, theta_0: Params, tau: Params, x: Inputs) -> tuple[Tensor, Tensor]:
     """f(x; theta_0) and tau^T grad_theta f(x; theta_0), the two terms of equation 3, in one pass.
-
-    Since f_lin is affine in alpha along tau, these two give f_lin(x; theta_0 + alpha tau) for every alpha.
 
     Example:
         >>> f = lambda params, x: x * params["w"] ** 2
@@ -65,51 +64,123 @@ def value_and_tangent(f: Function, theta_0: Params, tau: Params, x: Tensor) -> t
         return jvp(lambda params: f(params, x), (theta_0,), (in_order,))
 
 
-def linearize(f: Function, theta_0: Params) -> Function:
+def listing_1(f: Function, theta_0: Params) -> Function:
+    """f_lin as the formula has it; ``linearize`` with ``implementation="plain"``."""
+
+    def f_lin(params: Params, x: Inputs) -> Tensor:
+        return _sum(*value_and_tangent(f, theta_0, subtract(params, theta_0), x), x)
+
+    return f_lin
+
+
+def linearize(f: Function, theta_0: Params, implementation: str = "auto") -> Function:
     """f_lin, with the signature of f (equation 3). Differentiable in its parameters.
 
     Args:
         f: a function ``f(params, x)``.
         theta_0: the weights at which to linearise.
+        implementation: ``plain``, the formula (Listing 1), with gradients of any order. ``fast``, value and tangent in one
+            pass with a rule an operation, and gradients of first order from an ordinary backward pass of f at theta_0; a
+            weight that is theta_0's own tensor has no tangent and costs nothing. ``auto``, fast wherever that is possible:
+            plain inside torch.func, where x needs a gradient, and, with a warning, for a model that writes in place.
 
     Returns:
         ``f_lin(params, x)``, with f_lin(theta_0, x) = f(theta_0, x).
 
     Raises:
+        InputError: for another implementation; when called, with ``fast``, for a model that has to be computed plainly.
         MismatchError: when called with parameters of other names, shapes or dtypes than theta_0.
 
     Example:
-        >>> f_lin = linearize(lambda params, x: x * params["w"] ** 2, {"w": torch.tensor(3.0)})
+        >>> f_lin = linearize(lambda params, x: x * params["w"] * params["w"], {"w": torch.tensor(3.0)})
         >>> f_lin({"w": torch.tensor(4.0)}, torch.tensor(2.0))   # 18 + (4 - 3) * 12, where f itself gives 32
         tensor(30.)
     """
+    _check(implementation)
+    plain = listing_1(f, theta_0)
+    if implementation == "plain":
+        return plain
+    from tangent_lib._fast.tangents import push, with_gradient_to
 
-    def f_lin(params: Params, x: Tensor) -> Tensor:
-        value, tangent = value_and_tangent(f, theta_0, subtract(params, theta_0), x)
-        if torch.is_autocast_enabled(x.device.type):  # in half precision a small tangent would be lost in the sum
-            return value.float() + tangent.float()
-        return value + tangent
+    def f_lin(params: Params, x: Inputs) -> Tensor:
+        check_match(theta_0, params)
+        differentiated = inside_func_transform() or any(part.requires_grad for part in tensors_of(x))
+        if differentiated and implementation == "auto":
+            return plain(params, x)
+        at = with_gradient_to(params, theta_0)
+        tau = {
+            name: lambda name=name: torch.sub(params[name].detach(), theta_0[name])  # computed where used, then dropped
+            for name in theta_0
+            if params[name] is not theta_0[name]
+        }
+        found = None if differentiated else push(f, at, [tau], x)
+        if found is None:
+            return _fall_back(implementation, plain)(params, x)
+        value, (tangent,) = found
+        return _sum(value, tangent, x)
 
     return f_lin
 
 
-class LinearizedModel(nn.Module):
-    """A module with the outputs of f_lin, trainable like any other (Listing 1).
+def value_and_tangents(
+    f: Function, theta_0: Params, taus: Sequence[Params], x: Inputs, implementation: str = "auto"
+) -> tuple[Tensor, list[Tensor]]:
+    """f(x; theta_0) and tau_t^T grad_theta f(x; theta_0) of each task vector (equation 3).
 
-    ``self.theta`` holds the trainable weights, ``self.theta_0`` the frozen ones; both are copies of the module.
+    f_lin is affine in the alphas, so these give f_lin(x; theta_0 + sum_t alpha_t tau_t) for all of them.
+
+    Args:
+        f: the model, ``f(params, x)``.
+        theta_0: its weights.
+        taus: task vectors; all weights, by name.
+        x: a batch.
+        implementation: as for ``linearize``; the fast one takes all task vectors in one pass that shares the value.
+
+    Returns:
+        the value, and as many tangents of its shape as there are task vectors.
+
+    Raises:
+        InputError: as ``linearize``.
+        MismatchError: if a task vector has other names, shapes or dtypes than theta_0.
 
     Example:
-        >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh())
-        >>> x, lin = torch.ones(5, 2), LinearizedModel(net)
-        >>> torch.equal(lin(x), net(x)), sum(p.requires_grad for p in lin.parameters())
-        (True, 2)
+        >>> f = lambda params, x: x * params["w"] * params["w"]
+        >>> taus = [{"w": torch.tensor(1.0)}, {"w": torch.tensor(2.0)}]
+        >>> value_and_tangents(f, {"w": torch.tensor(3.0)}, taus, torch.tensor(2.0))
+        (tensor(18.), [tensor(12.), tensor(24.)])
     """
+    _check(implementation)
+    for tau in taus:
+        check_match(theta_0, tau)
 
-    def __init__(self, module: nn.Module):
-        super().__init__()
-        self.theta = copy.deepcopy(module).requires_grad_(True)
-        self.theta_0 = copy.deepcopy(module).requires_grad_(False)
+    def plain(params: Params, x: Inputs) -> tuple[Tensor, list[Tensor]]:
+        pairs = [value_and_tangent(f, params, tau, x) for tau in taus]
+        return (pairs[0][0] if pairs else f(params, x)), [tangent for _, tangent in pairs]
 
-    def forward(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        f, theta_0 = functional(self.theta_0)
-        return linearize(f, theta_0)(dict(self.theta.named_parameters()), x)
+    if implementation == "plain":
+        return plain(theta_0, x)
+    from tangent_lib._fast.tangents import push
+
+    found = push(f, theta_0, taus, x)
+    return _fall_back(implementation, plain)(theta_0, x) if found is None else found
+
+
+def _check(implementation: str) -> None:
+    if implementation not in IMPLEMENTATIONS:
+        raise unknown("implementation", implementation, IMPLEMENTATIONS)
+
+
+def _fall_back(implementation: str, plain):
+    if implementation == "fast":
+        raise InputError(
+            "implementation 'fast': f writes in place, x needs a gradient, or torch.func differentiates; take auto or plain"
+        )
+    if not inside_func_transform():
+        warnings.warn("an operation has no tangent rule: torch.func.jvp differentiates the whole model", stacklevel=3)
+    return plain
+
+
+def _sum(value: Tensor, tangent: Tensor, x: Inputs) -> Tensor:
+    if torch.is_autocast_enabled(device_of(x).type):  # in half precision a small tangent would be lost in the sum
+        return value.float() + tangent.float()
+    return value + tangent

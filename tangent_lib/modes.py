@@ -1,46 +1,117 @@
-"""Modes: which model is fine-tuned, which of its weights, and how its task vectors are used.
+"""What is trained, where it is used, and with which values: the constants of the papers and of this book, without torch.
 
-The tangent-space paper has three (Sections 3 and 5); the attention-only paper adds a selection of the weights (Section 3).
+The tangent-space paper has three modes (Sections 3 and 5); the attention-only paper adds a selection of the weights.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tangent_lib.errors import unknown
+from tangent_lib.runtime.errors import InputError, unknown
+
+# -- which weights: rules over parameter names of open_clip's vision transformers; what is not named stays, bit for bit ----------
+ATTENTION_WEIGHTS = r"\.attn\.(in_proj_weight|out_proj\.weight)$"
+ATTENTION_BIASES = r"\.attn\.(in_proj_bias|out_proj\.bias)$"
+MLP_WEIGHTS = r"\.mlp\.\w+\.weight$"
+MLP_BIASES = r"\.mlp\.\w+\.bias$"
+
+SELECTIONS = {  # attention-only paper, Sections 3 and 3.4, Table 5
+    "all": ("",),
+    "attention weights": (ATTENTION_WEIGHTS,),  # W_q, W_k, W_v (one tensor, in_proj_weight) and W_o: the paper's method
+    "attention": (ATTENTION_WEIGHTS, ATTENTION_BIASES),
+    "attention and MLP weights": (ATTENTION_WEIGHTS, MLP_WEIGHTS),
+    "attention and MLP": (ATTENTION_WEIGHTS, ATTENTION_BIASES, MLP_WEIGHTS, MLP_BIASES),
+}
+
+
+def select(names: Iterable[str], selection: str) -> tuple[str, ...]:
+    """The names of the parameters that a selection trains, in the order of theta_0.
+
+    Args:
+        names: of the parameters of an image tower, such as theta_0 itself.
+        selection: a key of ``SELECTIONS``.
+
+    Raises:
+        InputError: for an unknown selection, or one that trains nothing in this model.
+
+    Example:
+        >>> select(["blocks.0.attn.in_proj_weight", "blocks.0.mlp.c_fc.weight"], "attention weights")
+        ('blocks.0.attn.in_proj_weight',)
+    """
+    if selection not in SELECTIONS:
+        raise unknown("selection", selection, SELECTIONS)
+    names, rules = tuple(names), SELECTIONS[selection]
+    chosen = tuple(name for name in names if any(re.search(rule, name) for rule in rules))
+    idle = [rule for rule in rules if not any(re.search(rule, name) for name in names)]
+    if idle:
+        share = "only a part" if chosen else "nothing"
+        raise InputError(
+            f"the selection '{selection}' trains {share} in this model: none of its {len(names)} parameters, such as "
+            f"'{next(iter(names), '')}', matches {idle[0]}. Take a vision transformer, such as ViT-B-16, or the "
+            "selection 'all'."
+        )
+    return chosen
+
+
+# -- how fine-tuned weights are made, and how they are used ------------------------------------------------------------
+@dataclass(frozen=True)
+class Training:
+    """One kind of fine-tuning.
+
+    Attributes:
+        linearized: f_lin is trained, rather than f.
+        selection: which weights, a key of ``SELECTIONS``.
+        untrained: it starts from a random initialisation of the image tower (tangent-space paper, Section 6.2).
+    """
+
+    name: str
+    linearized: bool = False
+    selection: str = "all"
+    untrained: bool = False
 
 
 @dataclass(frozen=True)
 class Mode:
-    """How task vectors are made (f or f_lin, which weights) and how they are used (in f or in f_lin)."""
+    """A kind of fine-tuning, and whether its task vectors are used in f or, ``linearized``, in f_lin."""
 
     name: str
-    linear_training: bool
-    linear_evaluation: bool
+    training: Training
+    linearized: bool
     symbol: str
-    selection: str = "all"
 
 
-def _by_name(*modes: Mode) -> dict[str, Mode]:
-    return {mode.name: mode for mode in modes}
+def _by_name(*each: Training | Mode) -> dict:
+    return {one.name: one for one in each}
 
 
-MODES = _by_name(
-    Mode("non-linear", False, False, "f(.; theta_0 + tau)"),
-    Mode("post-hoc", False, True, "f_lin(.; theta_0 + tau)"),
-    Mode("linear", True, True, "f_lin(.; theta_0 + tau_lin)"),
+TRAININGS: dict[str, Training] = _by_name(
+    Training("non-linear"),
+    Training("linear", linearized=True),
+    Training("attention-only", selection="attention weights"),
+    Training("attention-biases", selection="attention"),
+    Training("attention-mlp", selection="attention and MLP weights"),
+    Training("attention-mlp-biases", selection="attention and MLP"),
+    Training("random-non-linear", untrained=True),
+    Training("random-linear", linearized=True, untrained=True),
 )
-ATTENTION_MODES = _by_name(
-    Mode("attention-only", False, False, "f(.; theta_0 + tau_attn)", "attention weights"),
-    Mode("attention post-hoc", False, True, "f_lin(.; theta_0 + tau_attn)", "attention weights"),
+MODES: dict[str, Mode] = _by_name(
+    Mode("non-linear", TRAININGS["non-linear"], False, "f(.; theta_0 + tau)"),
+    Mode("post-hoc", TRAININGS["non-linear"], True, "f_lin(.; theta_0 + tau)"),
+    Mode("linear", TRAININGS["linear"], True, "f_lin(.; theta_0 + tau_lin)"),
 )
-ABLATION_MODES = _by_name(
+ATTENTION_MODES: dict[str, Mode] = _by_name(
+    Mode("attention-only", TRAININGS["attention-only"], False, "f(.; theta_0 + tau_attn)"),
+    Mode("attention post-hoc", TRAININGS["attention-only"], True, "f_lin(.; theta_0 + tau_attn)"),
+)
+ABLATION_MODES: dict[str, Mode] = _by_name(
     ATTENTION_MODES["attention-only"],
-    Mode("attention + biases", False, False, "f(.; theta_0 + tau_attn)", "attention"),
-    Mode("attention + MLP", False, False, "f(.; theta_0 + tau_attn)", "attention and MLP weights"),
-    Mode("attention + MLP + biases", False, False, "f(.; theta_0 + tau_attn)", "attention and MLP"),
+    Mode("attention + biases", TRAININGS["attention-biases"], False, "f(.; theta_0 + tau_attn)"),
+    Mode("attention + MLP", TRAININGS["attention-mlp"], False, "f(.; theta_0 + tau_attn)"),
+    Mode("attention + MLP + biases", TRAININGS["attention-mlp-biases"], False, "f(.; theta_0 + tau_attn)"),
 )
-ALL_MODES = MODES | ATTENTION_MODES | ABLATION_MODES
+ALL_MODES: dict[str, Mode] = MODES | ATTENTION_MODES | ABLATION_MODES
 
 
 def mode_named(name: str) -> Mode:
@@ -50,9 +121,125 @@ def mode_named(name: str) -> Mode:
         InputError: for an unknown mode.
 
     Example:
-        >>> mode_named("post-hoc").linear_training, mode_named("post-hoc").linear_evaluation
+        >>> mode_named("post-hoc").training.linearized, mode_named("post-hoc").linearized
         (False, True)
     """
     if name not in ALL_MODES:
         raise unknown("mode", name, ALL_MODES)
     return ALL_MODES[name]
+
+
+def training_named(name: str) -> Training:
+    """A training by name.
+
+    Raises:
+        InputError: for an unknown one.
+
+    Example:
+        >>> training_named("random-linear")
+        Training(name='random-linear', linearized=True, selection='all', untrained=True)
+    """
+    if name not in TRAININGS:
+        raise unknown("training", name, TRAININGS)
+    return TRAININGS[name]
+
+
+# -- automatic values --------------------------------------------------------------------------------------------------
+MINIATURES = ("ViT-Mini-8", "ViT-Mini-4", "ViT-Mini-L-8")
+ALPHAS = tuple(round(0.05 * i, 2) for i in range(21))  # of addition and negation (tangent-space paper, Appendix A)
+CONTROL_SHARE = 0.95  # of its zero-shot accuracy that the control keeps in negation
+
+
+@dataclass(frozen=True)
+class Automatic:
+    """What ``auto`` stands for.
+
+    Attributes:
+        pairs: of tasks for xi: the first as in Figure 9 (and Figure 6 of the attention-only paper), the second as in its
+            Figure 8.
+        points: test points a task for xi; fewer where a task has fewer.
+        protocol: of fine-tuning, where it is not the paper's.
+    """
+
+    tasks: tuple[str, ...]
+    control: str
+    pairs: tuple[tuple[str, str], ...]
+    points: int
+    protocol: dict[str, float]
+
+
+PAPER = Automatic(
+    tasks=("Cars", "DTD", "EuroSAT", "GTSRB", "MNIST", "RESISC45", "SUN397", "SVHN"),
+    control="ImageNet",
+    pairs=(("DTD", "SUN397"), ("Cars", "RESISC45"), ("MNIST", "SVHN")),
+    points=2048,
+    protocol={},
+)
+MINIATURE = Automatic(
+    tasks=("Vehicles", "Textures", "LandCover", "Signs", "Digits", "Aerial", "Scenes", "ClutteredDigits"),
+    control="Objects",
+    pairs=(("Textures", "Scenes"), ("Vehicles", "Aerial"), ("Digits", "ClutteredDigits")),
+    points=200,
+    protocol={"steps": 240, "batch_size": 32, "learning_rate": 6e-4},
+)
+PAPER_ZERO_SHOT = {"ViT-B-32": 48.4, "ViT-B-16": 55.2, "ViT-L-14": 64.4}  # tangent-space paper, Table 1, in percent
+
+
+def automatic(model: str) -> Automatic:
+    """What ``auto`` stands for with this model.
+
+    Example:
+        >>> automatic("ViT-Mini-8").control, automatic("ViT-B-16").control
+        ('Objects', 'ImageNet')
+    """
+    return MINIATURE if model in MINIATURES else PAPER
+
+
+# -- the parameters of every notebook, with the comments that papermill shows as help ----------------------------------
+PRECISIONS = ("fp32", "bf16")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PARAMETERS: dict[str, tuple[str, str]] = {  # name: default, comment
+    "model": ("ViT-Mini-8", "open_clip model: ViT-Mini-8 (the embedded miniature), ViT-B-32, ViT-B-16, ViT-L-14, ..."),
+    "pretrained": ("auto", "weights: auto, none (random), an open_clip tag, or a file: .safetensors, .pt, .pth, .bin"),
+    "tasks": ("auto", "task names, comma-separated; auto: the eight of the model's scale"),
+    "control": ("auto", "control task of negation; auto: Objects for a miniature, ImageNet otherwise"),
+    "seeds": ("0", "seeds of fine-tuning, comma-separated; tables show mean and spread over them"),
+    "alphas": ("auto", "values of alpha for addition and negation, comma-separated; auto: 0 to 1 in steps of 0.05"),
+    "pairs": (
+        "auto",
+        "pairs of tasks for xi and the NTK, such as Textures-Scenes,Signs-Digits; auto: three, two of them the papers'",
+    ),
+    "xi_alphas": (
+        "auto",
+        "values of both alphas in grids of xi, such as -1,0,1; auto: as in the figures of the papers",
+    ),
+    "points": ("auto", "test points a task for xi; auto: 200 for a miniature, 2048 otherwise"),
+    "steps": (
+        "auto",
+        "fine-tuning steps; auto: 240 for a miniature, 2000 otherwise; epochs: as many as the released code",
+    ),
+    "batch_size": ("auto", "images a step; auto: 32 for a miniature, 128 otherwise"),
+    "learning_rate": ("auto", "peak learning rate of AdamW; auto: 6e-4 for a miniature, 1e-5 otherwise"),
+    "device": ("auto", "auto, cpu, cuda or mps"),
+    "precision": ("fp32", "fp32 or bf16"),
+    "micro_batch": (
+        "auto",
+        "images at a time on the device; auto: the whole batch. Fewer need less memory, results stay",
+    ),
+    "checkpoints": (
+        "none",
+        "none, or a folder of imported checkpoints: they take the place of non-linear fine-tuning",
+    ),
+    "store": ("auto", "folder where results are kept; auto: runs/store, or $TANGENT_STORE"),
+    "data_root": ("auto", "folder of the full-size datasets; auto: data"),
+}
+
+
+def parameters_cell() -> str:
+    """The parameters cell of every notebook.
+
+    Example:
+        >>> print(parameters_cell().splitlines()[5])
+        alphas: str = "auto"  # values of alpha for addition and negation, comma-separated; auto: 0 to 1 in steps of 0.05
+    """
+    return "\n".join(f'{name}: str = "{default}"  # {comment}' for name, (default, comment) in PARAMETERS.items())

@@ -1,128 +1,235 @@
 """The parameters that every notebook has, checked before any work starts.
 
-``automatic`` values depend on the model: the miniature has its own tasks and a shorter protocol.
+``auto`` depends on the model: the miniature has its own tasks and a shorter protocol (``modes.automatic``).
 """
 
 from __future__ import annotations
 
+import ast
 import os
-import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
-from tangent_lib import miniature
-from tangent_lib.architectures import find_model
-from tangent_lib.datasets.prepare import check_prepared
-from tangent_lib.errors import InputError, unknown
-from tangent_lib.finetune import Precision, Protocol
-from tangent_lib.manifests import ROOT, load_manifest, task_names
-from tangent_lib.models import check_model
-from tangent_lib.processes import own_device
-from tangent_lib.weights import SUFFIXES
+from tangent_lib.data.manifests import load_manifest, task_names
+from tangent_lib.data.prepare import check_prepared
+from tangent_lib.editing import check_alphas
+from tangent_lib.finetuning import Protocol
+from tangent_lib.models.architectures import find_model
+from tangent_lib.models.clip import find_weights
+from tangent_lib.models.weights import SUFFIXES
+from tangent_lib.modes import ALPHAS, DEVICES, PARAMETERS, PRECISIONS, automatic
+from tangent_lib.runtime.disk import ROOT
+from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.runtime.processes import own_device
+from tangent_lib.runtime.words import number, words
 
-PAPER_TASKS = ("Cars", "DTD", "EuroSAT", "GTSRB", "MNIST", "RESISC45", "SUN397", "SVHN")
-MINIATURE_TASKS = ("Vehicles", "Textures", "LandCover", "Signs", "Digits", "Aerial", "Scenes", "ClutteredDigits")
-# pairs of tasks for xi: the first as in Figure 9 (and Figure 6 of the attention-only paper), the second as in its Figure 8
-PAPER_PAIRS = (("DTD", "SUN397"), ("Cars", "RESISC45"), ("MNIST", "SVHN"))
-MINIATURE_PAIRS = (("Textures", "Scenes"), ("Vehicles", "Aerial"), ("Digits", "ClutteredDigits"))
-PAPER_POINTS, MINIATURE_POINTS = 2048, 200  # test points a task for xi; automatically fewer where a task has fewer
-MINIATURE_PROTOCOL = {"steps": 240, "batch_size": 32, "learning_rate": 6e-4}
-DEVICES = ("auto", "cpu", "cuda", "mps")
+WAYS_OUT = {  # for errors over a setting, raised by what does not know how settings are given
+    "alphas": "give others with -p alphas",
+    "learning_rate": "lower it with -p learning_rate, or take -p precision fp32",
+    "micro_batch": "lower -p micro_batch (the batch, and so the result, stays the same), take -p precision bf16 for "
+    "fine-tuning, or free the GPU",
+    "points": "give fewer with -p points",
+    "store": "name another folder with -p store",
+    "tasks": "name more with -p tasks",
+}
+PROTOCOL = ("steps", "batch_size", "learning_rate", "precision")
+
+
+def from_root(value: str, automatic: str) -> Path:
+    """A path; relative ones start at the repository, since notebooks run from several folders."""
+    return ROOT / (automatic if value == "auto" else str(value))
+
+
+def _model(value: object) -> str:
+    return find_model(_file_from_root(value))
+
+
+def _file_from_root(value: object) -> str:
+    """A model, or its weights; where that is a file, a relative path starts at the repository as all do."""
+    return str(ROOT / str(value)) if Path(str(value)).suffix.lower() in {".json", *SUFFIXES} else str(value)
+
+
+def _seeds(value: object) -> tuple[int, ...]:
+    seeds = tuple(number("seeds", seed, int, 0) for seed in words(value))
+    if not seeds or None in seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds '{value}': give one seed or several different ones, from 0 up")
+    return seeds
+
+
+def _numbers(name: str, value: object) -> tuple[float, ...] | None:
+    if value == "auto":
+        return None
+    try:
+        return tuple(float(word) for word in words(value))
+    except ValueError:
+        raise InputError(f"{name} '{value}': give numbers, such as 0,0.5,1, or auto") from None
+
+
+def _alphas(value: object) -> tuple[float, ...]:
+    found = _numbers("alphas", value)
+    return ALPHAS if found is None else check_alphas(found)
+
+
+def _xi_alphas(value: object) -> tuple[float, ...] | None:
+    found = _numbers("xi_alphas", value)
+    if found is not None and (
+        not found or list(found) != sorted(set(found)) or not max(map(abs, found)) < float("inf")
+    ):
+        raise InputError(f"xi_alphas '{value}': give finite numbers, each once, ascending, such as -1,0,1, or auto")
+    return found
+
+
+def _device(value: object) -> str:
+    device = str(value)
+    if device not in DEVICES:
+        raise unknown("device", device, DEVICES)
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        device = "cuda" if there["cuda"] else "cpu"
+    if not there[device]:
+        names = ", ".join(name for name in there if there[name])
+        raise InputError(f"device '{device}' is not available here: take one of {names}, or auto")
+    return own_device(device)
+
+
+def _checkpoints(value: object) -> Path | None:
+    if value in ("none", None):
+        return None
+    folder = ROOT / str(value)
+    if not (folder / "record.json").is_file():
+        raise InputError(
+            f"checkpoints '{value}': no record.json in {folder}. Give none, or a folder that "
+            "tangent checkpoints import wrote, such as runs/checkpoints/tall_masks/ViT-B-32"
+        )
+    return folder
 
 
 class Parameters(BaseModel):
-    """Checked parameters; make them with ``read_parameters`` or ``check_parameters``."""
+    """Checked parameters; make them with ``read_parameters`` or ``check_parameters``.
+
+    Attributes:
+        alphas: values of alpha for addition and negation, ascending, in [0, 1].
+        xi_alphas: values of both alphas in grids of xi; None: as each figure has them.
+        exact_points: the number of points was given, and is not lowered where a task has fewer.
+        by_epochs: steps follow from the epochs of the released code.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    model: str
-    pretrained: str
-    tasks: tuple[str, ...]
+    model: Annotated[str, BeforeValidator(_model)]
+    pretrained: Annotated[str, BeforeValidator(_file_from_root)]
+    tasks: Annotated[tuple[str, ...], BeforeValidator(words)]
     control: str
-    seeds: tuple[int, ...]
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)]
+    alphas: Annotated[tuple[float, ...], BeforeValidator(_alphas)]
     pairs: tuple[tuple[str, str], ...]
+    xi_alphas: Annotated[tuple[float, ...] | None, BeforeValidator(_xi_alphas)]
     points: int
-    exact_points: bool
+    exact_points: bool = False
     protocol: Protocol
     by_epochs: bool = False
-    micro_batch: int | None = None
-    checkpoints: Path | None = None
-    device: str
-    store: Path
-    data_root: Path
+    micro_batch: Annotated[int | None, BeforeValidator(lambda value: number("micro_batch", value))]
+    checkpoints: Annotated[Path | None, BeforeValidator(_checkpoints)]
+    device: Annotated[str, BeforeValidator(_device)]
+    store: Annotated[
+        Path, BeforeValidator(lambda value: from_root(value, os.environ.get("TANGENT_STORE", "runs/store")))
+    ]
+    data_root: Annotated[Path, BeforeValidator(lambda value: from_root(value, "data"))]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """What depends on the model, or on several values: tasks, control, pairs, points, protocol."""
+        model = _model(given["model"])
+        auto = automatic(model)
+        tasks = auto.tasks if given["tasks"] == "auto" else words(given["tasks"])
+        points, by_epochs = number("points", given["points"]), given["steps"] == "epochs"
+        if given["precision"] not in PRECISIONS:
+            raise unknown("precision", given["precision"], PRECISIONS)
+        protocol = {
+            "steps": None if by_epochs else number("steps", given["steps"]),
+            "batch_size": number("batch_size", given["batch_size"]),
+            "learning_rate": number("learning_rate", given["learning_rate"], float, 0),
+        }
+        return {
+            **{name: value for name, value in given.items() if name not in PROTOCOL},
+            "model": model,
+            "pretrained": find_weights(model, _file_from_root(given["pretrained"])),
+            "tasks": tasks,
+            "control": auto.control if given["control"] == "auto" else given["control"],
+            "pairs": _pairs(given["pairs"], tasks, auto.pairs),
+            "points": points or auto.points,
+            "exact_points": points is not None,
+            "protocol": Protocol(
+                **{**auto.protocol, **{name: value for name, value in protocol.items() if value is not None}},
+                precision=given["precision"],
+            ),
+            "by_epochs": by_epochs,
+        }
 
-NAMES = (
-    "model",
-    "pretrained",
-    "tasks",
-    "control",
-    "seeds",
-    "pairs",
-    "points",
-    "steps",
-    "batch_size",
-    "learning_rate",
-    "device",
-    "precision",
-    "micro_batch",
-    "checkpoints",
-    "store",
-    "data_root",
-)
+    @model_validator(mode="after")
+    def _fit_together(self) -> Parameters:
+        known = task_names(data_root=self.data_root)
+        if not self.tasks:
+            raise InputError(f"no tasks given: name at least one of {', '.join(known)}")
+        for name in self.tasks:
+            if name not in known:
+                raise unknown("task", name, known)
+        if self.control not in known:
+            raise unknown("control", self.control, task_names(control=True, data_root=self.data_root))
+        if len(set(self.tasks)) < len(self.tasks) or self.control in self.tasks:
+            names = ", ".join(self.tasks)
+            raise InputError(f"tasks must differ from each other and from the control {self.control}: got {names}")
+        if self.checkpoints and len(self.seeds) > 1:
+            seeds = f"there are {len(self.seeds)} seeds: give one with -p seeds"
+            raise InputError(f"checkpoints '{self.checkpoints}' come from one run, but {seeds}")
+        check_prepared([load_manifest(name, self.data_root) for name in (*self.tasks, self.control)], self.data_root)
+        return self
 
 
 def read_parameters(namespace: Mapping[str, object]) -> Parameters:
-    """The parameters of a notebook, out of its ``globals()``; to be called in the cell after the parameters cell.
+    """The parameters of a notebook, out of its ``globals()``, for the cell after the parameters cell.
 
-    papermill adds what is given with ``-p`` as a variable and only warns where the notebook has no such parameter; here
-    such a name is refused.
+    Only the names of the parameters are looked at, so that other variables of a live kernel do not matter, and the cell may
+    be run again. papermill adds what is given with ``-p`` in a cell of its own and only warns where the notebook has no such
+    parameter; here such a name is refused.
 
     Raises:
         InputError: for an unknown name or a value that cannot be used.
 
     Example:
-        >>> read_parameters({"taks": "Signs"})
+        >>> read_parameters({"In": ["", "# Parameters\\ntaks = 'Signs'\\n"], "taks": "Signs"})
         Traceback (most recent call last):
-        tangent_lib.errors.InputError: unknown parameter 'taks': did you mean 'tasks'? Allowed: model, pretrained, ...
+        tangent_lib.runtime.errors.InputError: unknown parameter 'taks': did you mean 'tasks'? Allowed: model, pretrained, ...
     """
-    given = {name: value for name, value in namespace.items() if _is_parameter(name, value)}
-    for name in given:
-        if name not in NAMES:
-            raise unknown("parameter", name, NAMES)
-    return check_parameters(**given)
+    for name in _assigned(namespace.get("In", ())):
+        if name not in PARAMETERS:
+            raise unknown("parameter", name, PARAMETERS)
+    return check_parameters(**{name: namespace[name] for name in PARAMETERS if name in namespace})
 
 
-def _is_parameter(name: str, value: object) -> bool:
-    """Not what Python or IPython put there themselves, nor what was imported: modules, functions, classes, constants."""
-    if name.startswith("_") or name.isupper() or name in {"In", "Out", "exit", "quit", "open", "get_ipython"}:
-        return False
-    return not isinstance(value, (types.ModuleType, type)) and not callable(value)
+def _assigned(cells: Sequence[str]) -> list[str]:
+    """The names that the latest parameters cell and papermill's cell after it assign, of all cells run so far."""
+    names: list[str] = []
+    for source in cells:
+        if not source.startswith(("# Parameters\n", "model: str = ")):  # papermill writes the first
+            continue
+        nodes = ast.parse(source).body
+        targets = [target for node in nodes for target in getattr(node, "targets", [getattr(node, "target", None)])]
+        found = [target.id for target in targets if isinstance(target, ast.Name)]
+        names = found if source.startswith("model") else names + found
+    return names
 
 
-def check_parameters(
-    model: str = "ViT-Mini-8",
-    pretrained: str = "auto",
-    tasks: object = "auto",
-    control: str = "auto",
-    seeds: object = 0,
-    pairs: object = "auto",
-    points: object = "auto",
-    steps: object = "auto",
-    batch_size: object = "auto",
-    learning_rate: object = "auto",
-    device: str = "auto",
-    precision: str = "fp32",
-    micro_batch: object = "auto",
-    checkpoints: str = "none",
-    store: str = "auto",
-    data_root: str = "auto",
-) -> Parameters:
+def check_parameters(**given: object) -> Parameters:
     """Resolve and check parameters as papermill passes them: numbers or words, lists as comma-separated words.
+
+    Args:
+        given: some of ``modes.PARAMETERS``; the others keep their defaults.
 
     Raises:
         InputError: naming the value, the allowed ones and the way out.
@@ -132,160 +239,42 @@ def check_parameters(
         >>> parameters.tasks, parameters.protocol.steps, parameters.protocol.batch_size
         (('Signs', 'Digits'), 10, 32)
     """
-    model = find_model(_from_root(model))
-    pretrained = check_model(model, _from_root(pretrained))
-    small = model in miniature.NAMES
-    names = words(tasks) if tasks != "auto" else (MINIATURE_TASKS if small else PAPER_TASKS)
-    control = control if control != "auto" else ("Objects" if small else "ImageNet")
-    root = _path(data_root, "data")
-    _check_tasks(names, control, root)
-    if precision not in get_args(Precision):
-        raise unknown("precision", precision, get_args(Precision))
-    by_epochs = steps == "epochs"
-    given = {
-        "steps": _number("steps", "auto" if by_epochs else steps, int, 1),
-        "batch_size": _number("batch_size", batch_size, int, 1),
-        "learning_rate": _number("learning_rate", learning_rate, float, 0),
-    }
-    automatic = MINIATURE_PROTOCOL if small else {}
-    protocol = Protocol(**{**automatic, **{k: v for k, v in given.items() if v is not None}}, precision=precision)
-    numbers = tuple(_number('seeds', seed, int, 0) for seed in words(seeds))
-    if not numbers or None in numbers or len(set(numbers)) < len(numbers):
-        raise InputError(f"seeds '{seeds}': give one seed or several different ones, from 0 up")
-    parameters = Parameters(
-        model=model,
-        pretrained=pretrained,
-        tasks=names,
-        control=control,
-        protocol=protocol,
-        by_epochs=by_epochs,
-        micro_batch=_number("micro_batch", micro_batch, int, 1),
-        checkpoints=_checkpoints(checkpoints, numbers),
-        device=own_device(_device(device)),
-        seeds=numbers,
-        pairs=_pairs(pairs, names, MINIATURE_PAIRS if small else PAPER_PAIRS),
-        points=_number("points", points, int, 1) or (MINIATURE_POINTS if small else PAPER_POINTS),
-        exact_points=points != "auto",
-        store=_path(store, os.environ.get("TANGENT_STORE", "runs/store")),
-        data_root=root,
-    )
-    check_prepared([load_manifest(name, root) for name in (*names, control)], root)
-    return parameters
+    for name in given:
+        if name not in PARAMETERS:
+            raise unknown("parameter", name, PARAMETERS)
+    try:
+        return Parameters.model_validate({**{name: default for name, (default, _) in PARAMETERS.items()}, **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, InputError):
+            raise cause from None
+        raise InputError(f"{'.'.join(map(str, first['loc']))} '{first['input']}': {first['msg']}") from None
 
 
-def given_parameters(pairs: Sequence[Sequence[str]]) -> dict[str, str]:
-    """Parameters given as ``-p NAME VALUE`` on a command line.
-
-    Raises:
-        InputError: for an unknown name, or one given twice.
-
-    Example:
-        >>> given_parameters([["model", "ViT-B-16"], ["seeds", "0,1"]])
-        {'model': 'ViT-B-16', 'seeds': '0,1'}
-    """
-    for name, _ in pairs:
-        if name not in NAMES:
-            raise unknown("parameter", name, NAMES)
-        if [other for other, _ in pairs].count(name) > 1:
-            raise InputError(f"parameter '{name}' is given twice: give each once")
-    return {name: value for name, value in pairs}
-
-
-def words(value: object) -> tuple[str, ...]:
-    """A list given as a list, a single value, or comma-separated words with or without brackets and quotes.
-
-    Example:
-        >>> words("Signs, Digits"), words('["Signs","Digits"]'), words(3), words(["a"])
-        (('Signs', 'Digits'), ('Signs', 'Digits'), ('3',), ('a',))
-    """
-    if isinstance(value, (list, tuple)):
-        return tuple(str(item) for item in value)
-    text = str(value).strip().removeprefix("[").removesuffix("]")
-    return tuple(word.strip(" '\"") for word in text.split(",") if word.strip(" '\""))
-
-
-def _check_tasks(names: tuple[str, ...], control: str, data_root: Path) -> None:
-    known = task_names(data_root=data_root)
-    if not names:
-        raise InputError(f"no tasks given: name at least one of {', '.join(known)}")
-    for name in names:
-        if name not in known:
-            raise unknown("task", name, known)
-    if control not in known:
-        raise unknown("control", control, task_names(control=True, data_root=data_root))
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or control in names:
-        raise InputError(f"tasks must differ from each other and from the control {control}: got {', '.join(names)}")
-
-
-def _pairs(value: object, names: tuple[str, ...], automatic: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+def _pairs(
+    value: object, names: tuple[str, ...], automatic: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
     if value == "auto":
         known = tuple(pair for pair in automatic if set(pair) <= set(names))
         return known or tuple(zip(names[::2], names[1::2]))
-    if isinstance(value, (list, tuple, Mapping)):  # as a notebook's own variable holds them, when its cell is run again
+    if isinstance(value, (list, tuple)):
         value = [each if isinstance(each, str) else "-".join(each) for each in value]
     pairs = tuple(tuple(word.split("-")) for word in words(value))
     for i, pair in enumerate(pairs):
         if len(pair) != 2:
-            raise InputError(f"pair '{'-'.join(pair)}': give two tasks with a hyphen between them, such as Textures-Scenes")
+            raise InputError(
+                f"pair '{'-'.join(pair)}': give two tasks with a hyphen between them, such as Textures-Scenes"
+            )
         for name in pair:
             if name not in names:
                 raise unknown("task in a pair", name, names, "Others: -p tasks.")
         if pair[0] == pair[1]:
-            raise InputError(f"pair '{pair[0]}-{pair[1]}': a task has no interference with itself; name two different tasks")
+            raise InputError(
+                f"pair '{pair[0]}-{pair[1]}': a task has no interference with itself; name two different tasks"
+            )
         if set(pair) in map(set, pairs[:i]):
             raise InputError(f"pair '{'-'.join(pair)}' is given twice: name each pair once, in one order")
     if not pairs:
         raise InputError("no pairs given: name at least one, such as Textures-Scenes, or leave them to auto")
     return pairs
-
-
-def _number(name: str, value: object, kind: type, low: float | int) -> float | int | None:
-    if value == "auto":
-        return None
-    try:
-        number = kind(str(value))
-    except ValueError:
-        whole = "whole " if kind is int else ""
-        raise InputError(f"{name} '{value}' is not a {whole}number: give one from {low} up, or auto") from None
-    if number < low or (kind is float and not 0 < number < float("inf")):
-        raise InputError(f"{name} {value} is out of range: it must be {'above' if kind is float else 'at least'} {low}")
-    return number
-
-
-def _checkpoints(value: str, seeds: tuple[int, ...]) -> Path | None:
-    if value == "none":
-        return None
-    folder = ROOT / str(value)
-    if not (folder / "record.json").is_file():
-        raise InputError(
-            f"checkpoints '{value}': no record.json in {folder}. Give none, or a folder that "
-            "python -m tangent_lib.checkpoints import wrote, such as runs/checkpoints/tall_masks/ViT-B-32"
-        )
-    if len(seeds) > 1:
-        raise InputError(f"checkpoints '{value}' come from one run, but there are {len(seeds)} seeds: give one with -p seeds")
-    return folder
-
-
-def _device(device: str) -> str:
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        return "cuda" if there["cuda"] else "cpu"
-    if not there[device]:
-        raise InputError(
-            f"device '{device}' is not available here: take one of "
-            f"{', '.join(name for name in there if there[name])}, or auto"
-        )
-    return device
-
-
-def _from_root(value: object) -> str:
-    """A model, or its weights; where that is a file, a relative path starts at the repository as all do."""
-    return str(ROOT / str(value)) if Path(str(value)).suffix.lower() in {".json", *SUFFIXES} else str(value)
-
-
-def _path(value: str, automatic: str) -> Path:
-    """Relative paths start at the repository, since notebooks run from several folders."""
-    return ROOT / (automatic if value == "auto" else str(value))

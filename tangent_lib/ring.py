@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tangent_lib.errors import InputError
-from tangent_lib.ntk import eigendecomposition
+from tangent_lib.kernels import eigendecomposition
+from tangent_lib.runtime.errors import InputError
 
 
 def equal_angles(count: int) -> Float[Tensor, " n"]:

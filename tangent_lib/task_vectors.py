@@ -7,13 +7,16 @@ is pure (new tensors come out, nothing is changed in place) and refuses operands
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch  # noqa: F401, used by the examples
 from jaxtyping import Float
 from torch import Tensor
 
+from tangent_lib.runtime.inputs import Inputs
+
 Params = dict[str, Float[Tensor, "..."]]
+Function = Callable[[Params, Inputs], Tensor]  # a model, f(params, x); its result has a row a point
 
 
 class MismatchError(ValueError):

@@ -9,9 +9,9 @@ import open_clip
 import pytest
 import torch
 
-from tangent_lib.data import ImageArray, load_task
-from tangent_lib.models import load_clip
-from tangent_lib.store import Store
+from tangent_lib.data.tasks import ImageArray, load_task
+from tangent_lib.models.clip import load_clip
+from tangent_lib.runtime.store import Store
 
 MODEL = "ViT-Mini-8"
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from tangent_lib.errors import InputError
+from tangent_lib.evaluation import classify
 from tangent_lib.experiment import Experiment
-from tangent_lib.models import classify
-from tangent_lib.ntk import local_energy, ntk
+from tangent_lib.kernels import local_energy, ntk
 from tangent_lib.parameters import check_parameters
+from tangent_lib.runtime.errors import InputError
 from tangent_lib.task_vectors import cosine
 
 PAIR = ("Digits", "Signs")

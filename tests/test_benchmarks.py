@@ -16,7 +16,7 @@ from statistics import median
 import pytest
 import torch
 
-from tangent_lib import step_counts
+from tangent_lib.cost import counted_steps as step_counts
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 SMALL = {

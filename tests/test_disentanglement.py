@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from tangent_lib.data import ImageArray
+from tangent_lib.data.tasks import ImageArray
 from tangent_lib.disentanglement import (
     DISTANCES,
     alpha_grid,
@@ -15,7 +15,7 @@ from tangent_lib.disentanglement import (
     prediction_error,
     xi_at,
 )
-from tangent_lib.errors import InputError
+from tangent_lib.runtime.errors import InputError
 
 
 def two_tasks(leak):

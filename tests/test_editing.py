@@ -12,7 +12,7 @@ from tangent_lib.editing import (
     mean_and_spread,
     normalised,
 )
-from tangent_lib.errors import InputError
+from tangent_lib.runtime.errors import InputError
 
 GRID = (0.0, 0.5, 1.0)
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from tangent_lib.evaluate import EVAL_BATCH, accuracies_along, accuracy, predict
-from tangent_lib.linearize import linearize
-from tangent_lib.models import zero_shot_head
+from tangent_lib.evaluation import EVAL_BATCH, accuracies_along, accuracy, predict
+from tangent_lib.linearization import linearize
+from tangent_lib.models.clip import zero_shot_head
 from tangent_lib.task_vectors import apply, scale, total
 
 ALPHAS = (0.0, 0.05, 0.3, 0.55, 1.0)

@@ -10,14 +10,13 @@ import torch
 from safetensors.torch import save_file
 
 from tangent_lib import experiment, materials
-from tangent_lib.batches import batches
-from tangent_lib.errors import InputError
-from tangent_lib.evaluate import accuracy
+from tangent_lib.data.batches import batches
+from tangent_lib.evaluation import accuracy, classify
 from tangent_lib.experiment import Experiment
-from tangent_lib.linearize import linearize
-from tangent_lib.models import classify
+from tangent_lib.linearization import linearize
 from tangent_lib.modes import MODES, mode_named
 from tangent_lib.parameters import check_parameters
+from tangent_lib.runtime.errors import InputError
 from tangent_lib.task_vectors import apply, negate, total
 
 GRID = (0.0, 0.5, 1.0)

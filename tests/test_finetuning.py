@@ -9,10 +9,10 @@ import torch
 from pydantic import ValidationError
 from torch.utils.data import TensorDataset
 
-from tangent_lib.evaluate import accuracy
-from tangent_lib.finetune import Protocol, finetune
-from tangent_lib.linearize import linearize
-from tangent_lib.models import classify, zero_shot_head
+from tangent_lib.evaluation import accuracy, classify
+from tangent_lib.finetuning import Protocol, finetune
+from tangent_lib.linearization import linearize
+from tangent_lib.models.clip import zero_shot_head
 
 QUICK = Protocol(steps=12, batch_size=8, learning_rate=0.05)
 BOTH = pytest.mark.parametrize("linearized", [False, True], ids=["f", "f_lin"])

@@ -5,10 +5,11 @@ import torch
 from torch import nn
 from torch.func import jacrev
 
-from tangent_lib.errors import InputError
-from tangent_lib.linearize import forward_differentiable, functional
-from tangent_lib.models import classify
-from tangent_lib.ntk import eigendecomposition, local_energy, localisation, ntk
+from tangent_lib.evaluation import classify
+from tangent_lib.kernels import eigendecomposition, local_energy, localisation, ntk
+from tangent_lib.linearization import functional
+from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.operations import forward_differentiable
 
 
 class Attention(nn.Module):

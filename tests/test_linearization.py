@@ -10,7 +10,8 @@ from open_clip.transformer import VisionTransformer
 from torch import nn
 from torch.func import functional_call, jacrev
 
-from tangent_lib.linearize import LinearizedModel, forward_differentiable, functional, linearize, value_and_tangent
+from tangent_lib.linearization import LinearizedModel, functional, linearize, value_and_tangent
+from tangent_lib.runtime.operations import forward_differentiable
 from tangent_lib.task_vectors import MismatchError, apply, scale
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tangent_lib import experiment, materials
-from tangent_lib.evaluate import accuracies_along
+from tangent_lib.evaluation import accuracies_along
 from tangent_lib.experiment import Experiment
 from tangent_lib.modes import MODES, mode_named
 from tangent_lib.parameters import check_parameters

@@ -5,8 +5,8 @@ import re
 import nbformat
 import pytest
 
-from tangent_lib.manifests import ROOT
 from tangent_lib.parameters import NAMES
+from tangent_lib.runtime.disk import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

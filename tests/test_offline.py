@@ -6,7 +6,7 @@ import sys
 
 import nbformat
 
-from tangent_lib.manifests import ROOT
+from tangent_lib.runtime.disk import ROOT
 
 GUARD = """
 import sys

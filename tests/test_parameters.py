@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.datasets.small_files import write_all
 
-from tangent_lib import manifests
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import ROOT
+from tangent_lib.data import manifests
 from tangent_lib.parameters import (
     DEVICES,
     MINIATURE_PROTOCOL,
@@ -21,7 +20,8 @@ from tangent_lib.parameters import (
     read_parameters,
     words,
 )
-from tests.datasets.small_files import write_all
+from tangent_lib.runtime.disk import ROOT
+from tangent_lib.runtime.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("no_model")
 
@@ -173,7 +173,7 @@ def test_data_that_are_not_there_are_named_with_their_place_and_source(tmp_path,
     for part in (
         f"no data for {name}:",
         str(tmp_path / manifest.folders[0]),
-        f"python -m tangent_lib.datasets prepare {name} --data-root {tmp_path}",
+        f"tangent data prepare {name} --data-root {tmp_path}",
         manifest.source,
         "-p data_root",
     ):

@@ -3,20 +3,20 @@
 import json
 
 import pytest
+from tangent_lib.recorded import make_record, read_recorded, recorded_path
 
 from tangent_lib import miniature, recorded
-from tangent_lib.errors import InputError
 from tangent_lib.experiment import Experiment
 from tangent_lib.modes import ATTENTION_MODES, MODES
 from tangent_lib.parameters import check_parameters
-from tangent_lib.recorded import make_record, read_recorded, recorded_path
+from tangent_lib.runtime.errors import InputError
 
 
 def experiment(tmp_path, **parameters):
     return Experiment(check_parameters(store=str(tmp_path), **parameters))
 
 
-@pytest.fixture(params=miniature.NAMES)
+@pytest.fixture(params=MINIATURES)
 def record(request):
     return json.loads(recorded_path(request.param).read_text())
 

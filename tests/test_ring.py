@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from tangent_lib.errors import InputError
-from tangent_lib.ntk import eigendecomposition, local_energy, localisation
+from tangent_lib.kernels import eigendecomposition, local_energy, localisation
 from tangent_lib.ring import (
     arc,
     equal_angles,
@@ -17,6 +16,7 @@ from tangent_lib.ring import (
     smallest_share,
     translation_invariant,
 )
+from tangent_lib.runtime.errors import InputError
 
 X = equal_angles(90)
 COEFFICIENTS = [1.0, 0.8, 0.5, 0.3]

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-
-from tangent_lib.errors import InputError
-from tangent_lib.finetune import Protocol, finetune
 from tangent_lib.selection import SELECTIONS, select
+
+from tangent_lib.finetuning import Protocol, finetune
+from tangent_lib.runtime.errors import InputError
 from tangent_lib.task_vectors import subtract
 
 PROTOCOL = Protocol(steps=3, batch_size=4, learning_rate=1e-2)

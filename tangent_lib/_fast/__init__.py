@@ -1,1 +1,1 @@
-"""The same results sooner. The plain formulas stay in ``linearize`` and ``ntk``; tests compare each fast path with them."""
+"""How f_lin and kernels are computed near the least that they take. ``linearization`` and ``kernels`` hold the formulas."""

@@ -15,9 +15,9 @@ from functools import cache
 import torch
 from torch import Tensor
 from torch.func import jvp
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from tangent_lib.fast.operations import forward_differentiable
+from tangent_lib.runtime.operations import forward_differentiable
+from tangent_lib.runtime.private_doors import tree_flatten, tree_leaves, tree_unflatten, wrapper
 
 Tangent = Tensor | Callable[[], Tensor] | None  # a tensor, what makes one when it is needed, or zero
 Along = Callable[[int], Tensor | Sequence[Tensor] | None]  # the tangent of a result in direction k
@@ -36,7 +36,7 @@ class Dual(Tensor):
     The value keeps its autograd graph; tangents have none.
 
     Example:
-        >>> from tangent_lib.fast import rules
+        >>> from tangent_lib._fast import rules
         >>> x = Dual(torch.tensor([3.0]), [torch.tensor([1.0]), None])
         >>> y = 2 * x
         >>> y.value, y.tangents
@@ -48,7 +48,7 @@ class Dual(Tensor):
 
     @staticmethod
     def __new__(cls, value: Tensor, tangents: Sequence[Tangent]) -> Dual:
-        made = Tensor._make_wrapper_subclass(cls, value.shape, dtype=value.dtype, device=value.device)
+        made = wrapper(cls, value)
         made.value, made.tangents = value, tangents
         return made
 

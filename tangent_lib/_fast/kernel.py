@@ -3,7 +3,7 @@
     K_c(x_i, x_j) = sum over layers of <sum_s g_is a_is^T, sum_t g_jt a_jt^T>
 
 with what entered a layer at token s, a_is, and what comes back to it from output c, g_is. Layer by layer, the cheaper of two
-ways is taken: the inner product of the sums, or sum_st (a_is . a_jt) (g_is . g_jt). ``ntk.ntk`` is the reference.
+ways is taken: the inner product of the sums, or sum_st (a_is . a_jt) (g_is . g_jt). ``kernels`` has the reference.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import jacrev, vmap
 
-from tangent_lib.errors import InputError
-from tangent_lib.fast.products import linear
-from tangent_lib.fast.watched import NotWatched, Use, watch
-from tangent_lib.linearize import Function, forward_differentiable
-from tangent_lib.task_vectors import Params
+from tangent_lib._fast.watched import NotWatched, Use, watch
+from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.inputs import Inputs, blocks, count, joined, on_each, same
+from tangent_lib.runtime.operations import forward_differentiable, linear
+from tangent_lib.runtime.private_doors import storage_number
+from tangent_lib.task_vectors import Function, Params
 
-MEMORY = 2**28  # numbers, 1 GB in fp32
 ROWS = 64  # of a kernel of points with themselves, of which half is computed, at a time
 CACHED = 2**21  # numbers of gradients at a time; on a processor, more leave its caches
 
@@ -43,65 +43,40 @@ class _Side:
         return [torch.zeros_like(use.y) if g is None else g for use, g in zip(self.uses, found, strict=True)]
 
 
-def ntk_of_outputs(
-    f: Function,
-    params: Params,
-    x: Float[Tensor, "n ..."],
-    x2: Float[Tensor, "n2 ..."] | None = None,
-    memory: int = MEMORY,
+def kernel_of_outputs(
+    f: Function, params: Params, x: Inputs, x2: Inputs | None, memory: int
 ) -> Float[Tensor, "outputs n n2"]:
-    """One neural tangent kernel an output, all from the same passes (Section 6.1).
-
-        K_cij = grad_theta f_c(x_i; theta_0) . grad_theta f_c(x_j'; theta_0)
-
-    Args:
-        f: a function ``f(params, x)`` with some numbers a point, ``(batch, outputs)``: the logits. Points do not mix.
-        params: theta_0; the gradient is with respect to these alone.
-        x: the points of the rows.
-        x2: the points of the columns; None for those of the rows.
-        memory: about so many numbers are held at a time, beside the kernels; points are taken in blocks that fit. It changes
-            speed, not the result.
-
-    Returns:
-        K, ``(outputs, n, n)`` or ``(outputs, n, n2)``, in the dtype of the parameters.
-
-    Raises:
-        InputError: for no parameters, no points, or an ``f`` with another shape.
-
-    Example:
-        >>> f = lambda params, x: torch.nn.functional.linear(x, params["w"])   # output c has the gradient x in row c
-        >>> ntk_of_outputs(f, {"w": torch.zeros(2, 2)}, torch.tensor([[1.0, 0.0], [1.0, 2.0]]))[1]
-        tensor([[1., 1.],
-                [1., 5.]])
-    """
-    if not params or len(x) == 0 or (x2 is not None and len(x2) == 0):
-        raise InputError("the kernel needs at least one parameter, and one point for its rows and its columns")
-    names, rest = _watchable(f, params, x[:1])
-    at_a_time = _points_at_a_time(f, params, names, rest, x[:1], memory)
-    block = at_a_time if x2 is None and len(x) <= at_a_time else max(1, at_a_time // 2)  # one side, or two
+    """One neural tangent kernel an output, all from the same passes; arguments as for ``kernels.ntk``."""
+    point = blocks(x, 1)[0]
+    names, rest = _watchable(f, params, point)
+    at_a_time = _points_at_a_time(f, params, names, rest, point, memory)
+    n = count(x)
+    block = at_a_time if x2 is None and n <= at_a_time else max(1, at_a_time // 2)  # one side, or two
     x2 = x if x2 is None else x2
-    same = len(x) if torch.equal(x2[: len(x)], x) else 0  # columns that are points of the rows: half of those suffices
-    rows, columns = x.split(block), [*x2[:same].split(block), *x2[same:].split(block)]
+    # columns that are points of the rows: half of those suffices
+    known = n if count(x2) >= n and same(on_each(lambda part: part[:n], x2), x) else 0
+    rows = blocks(x, block)
+    columns = [*(rows if known else ()), *blocks(on_each(lambda part: part[known:], x2), block)]
     bands: list[list[Tensor]] = []
     for i, here in enumerate(rows):
         left, band = _side(f, params, names, rest, here), []
         for j, there in enumerate(columns):
-            if same and j < i:
+            if known and j < i:
                 band.append(bands[j][i].mT)
-            elif len(there):
-                right = left if same and i == j else _side(f, params, names, rest, there)
+            else:
+                right = left if known and i == j else _side(f, params, names, rest, there)
                 band.append(_block(left, right, memory))
         bands.append(band)
     return torch.cat([torch.cat(band, dim=2) for band in bands], dim=1)
 
 
-def _watchable(f: Function, params: Params, point: Tensor) -> tuple[list[str], list[str]]:
+def _watchable(f: Function, params: Params, point: Inputs) -> tuple[list[str], list[str]]:
     """The names of the weights that can be watched, and of the rest."""
     names, rest = list(params), []
     while True:
         try:
             outputs, _ = watch(f, params, names, point)
-            watch(f, params, names, torch.cat([point, point]))  # what had one row by chance now has too few
+            watch(f, params, names, joined([point, point]))  # what had one row by chance now has too few
         except NotWatched as found:
             rest.append(str(found))
             names.remove(str(found))
@@ -112,29 +87,29 @@ def _watchable(f: Function, params: Params, point: Tensor) -> tuple[list[str], l
 
 
 def _points_at_a_time(
-    f: Function, params: Params, names: list[str], rest: list[str], point: Tensor, memory: int
+    f: Function, params: Params, names: list[str], rest: list[str], point: Inputs, memory: int
 ) -> int:
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes() // tensor.element_size()
+        kept[storage_number(tensor)] = tensor.untyped_storage().nbytes() // tensor.element_size()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         outputs, uses = watch(f, params, names, point)
-    weights = {value.untyped_storage()._cdata for value in params.values()}
+    weights = {storage_number(value) for value in params.values()}
     graph = sum(numbers for storage, numbers in kept.items() if storage not in weights)
     held = sum(use.y.numel() + (0 if use.entered is None else use.entered.numel()) for use in uses)
     others = outputs.numel() * sum(params[name].numel() for name in rest)
     return max(1, memory // max(1, graph + held + 2 * others))
 
 
-def _side(f: Function, params: Params, names: list[str], rest: list[str], x: Tensor) -> _Side:
+def _side(f: Function, params: Params, names: list[str], rest: list[str], x: Inputs) -> _Side:
     outputs, uses = watch(f, params, names, x)
     if not rest:
         return _Side(outputs, uses, None)
     some = {name: params[name] for name in rest}
-    one = lambda some, point: f({**params, **some}, point.unsqueeze(0))[0]
+    one = lambda some, point: f({**params, **some}, on_each(lambda part: part.unsqueeze(0), point))[0]
     with forward_differentiable():
         rows = vmap(jacrev(one), in_dims=(None, 0))(some, x)
     return _Side(outputs, uses, torch.cat([row.reshape(*row.shape[:2], -1) for row in rows.values()], dim=2).detach())

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tangent_lib.fast.attention import self_attention
-from tangent_lib.fast.dual import RULES, Along, Dual, by_jvp, tangent_of, value_of
-from tangent_lib.fast.products import add_linear, linear
+from tangent_lib._fast.dual import RULES, Along, Dual, by_jvp, tangent_of, value_of
+from tangent_lib.runtime.operations import add_linear, linear, self_attention
+from tangent_lib.runtime.private_doors import softmax_backward
 
 aten = torch.ops.aten
 
@@ -181,7 +181,7 @@ def _attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=No
         q0, k0, v0, shares = cached
         scores = _product(dq, k0.mT, q0, None if dk is None else dk.mT)
         if scores is not None:
-            scores = aten._softmax_backward_data(scores.mul_(scale), shares, -1, shares.dtype)
+            scores = softmax_backward(scores.mul_(scale), shares)
         moved = _product(scores, v0, shares, dv)
         return None if moved is None else moved.view(*values[0].shape[:-1], moved.shape[-1])
 

@@ -13,13 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._pytree import tree_leaves
 
-from tangent_lib.fast.attention import self_attention
-from tangent_lib.fast.dual import ABOUT, takes
-from tangent_lib.fast.products import linear
-from tangent_lib.linearize import Function
-from tangent_lib.task_vectors import Params
+from tangent_lib._fast.dual import ABOUT, takes
+from tangent_lib.runtime.inputs import Inputs, count
+from tangent_lib.runtime.operations import linear, self_attention
+from tangent_lib.runtime.private_doors import tree_leaves, version_number, wrapper
+from tangent_lib.task_vectors import Function, Params
 
 
 class NotWatched(Exception):
@@ -52,7 +51,7 @@ class Watched(Tensor):
 
     @staticmethod
     def __new__(cls, value: Tensor, name: str, uses: dict[str, Use], points: int) -> Watched:
-        made = Tensor._make_wrapper_subclass(cls, value.shape, dtype=value.dtype, device=value.device)
+        made = wrapper(cls, value)
         made.value, made.label, made.uses, made.points = value, name, uses, points
         return made
 
@@ -72,7 +71,7 @@ class Watched(Tensor):
         return result if func in ABOUT else Watched(result, weight.label, weight.uses, weight.points)
 
 
-def watch(f: Function, params: Params, names: Iterable[str], x: Tensor) -> tuple[Tensor, list[Use]]:
+def watch(f: Function, params: Params, names: Iterable[str], x: Inputs) -> tuple[Tensor, list[Use]]:
     """The outputs of f on a batch, with an autograd graph that reaches down to each use of the named weights, and the uses.
 
     Raises:
@@ -87,7 +86,7 @@ def watch(f: Function, params: Params, names: Iterable[str], x: Tensor) -> tuple
     """
     uses: dict[str, Use] = {}
     with torch.enable_grad():
-        outputs = f({**params, **{name: Watched(params[name], name, uses, len(x)) for name in names}}, x)
+        outputs = f({**params, **{name: Watched(params[name], name, uses, count(x)) for name in names}}, x)
     found = list({id(use): use for use in uses.values()}.values())
     uses.clear()  # or weights and uses would hold each other, and all activations, until the garbage is collected
     for use in found:
@@ -105,7 +104,7 @@ def _first(arguments: object) -> Watched:
 
 
 def _versions(*tensors: Tensor | None) -> tuple[int, ...]:
-    return tuple(each._version for each in tensors if each is not None)
+    return tuple(version_number(each) for each in tensors if each is not None)
 
 
 def _note(weights: Iterable[object], y: Tensor, entered=None, returned=None, direct=None) -> Tensor:

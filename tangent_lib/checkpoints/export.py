@@ -8,11 +8,10 @@ import open_clip
 from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
 
-from tangent_lib import miniature
 from tangent_lib.checkpoints.staging import staged
-from tangent_lib.errors import InputError
-from tangent_lib.finetune import Protocol
-from tangent_lib.provenance import provenance
+from tangent_lib.finetuning import Protocol
+from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.provenance import provenance
 from tangent_lib.task_vectors import Params, norm
 
 FILE, CARD = "task_vector.safetensors", "README.md"
@@ -126,8 +125,8 @@ def _text(tau: Params, card: TaskVectorCard) -> str:
 
 
 def _imports(card: TaskVectorCard) -> list[str]:
-    lines = ["import tangent_lib.models  # makes the model known to open_clip"] if card.model in miniature.NAMES else []
-    return lines + (["from tangent_lib.linearize import functional, linearize"] if card.linear else [])
+    lines = ["import tangent_lib.models.clip  # makes the model known to open_clip"] if card.model in MINIATURES else []
+    return lines + (["from tangent_lib.linearization import functional, linearize"] if card.linear else [])
 
 
 def _model(card: TaskVectorCard) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tangent_lib.checkpoints.towers import TEXT_TOWER, Naming, encoder_names, transformers_names
-from tangent_lib.errors import InputError, unknown
+from tangent_lib.runtime.errors import InputError, unknown
 
 
 @dataclass(frozen=True)

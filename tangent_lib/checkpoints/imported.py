@@ -12,14 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from tangent_lib.checkpoints.admits import read_tensors
 from tangent_lib.checkpoints.families import Family, family_named
 from tangent_lib.checkpoints.sources import Folder, Hub, Source
 from tangent_lib.checkpoints.staging import staged
+from tangent_lib.checkpoints.tensors import read_tensors
 from tangent_lib.checkpoints.towers import Tower, to_image_tower
-from tangent_lib.errors import InputError, unknown
-from tangent_lib.models import Clip, fingerprint
-from tangent_lib.provenance import provenance
+from tangent_lib.models.clip import Clip, fingerprint
+from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.runtime.provenance import provenance
 from tangent_lib.task_vectors import MismatchError, Params, check_match
 
 RECORD = "record.json"
@@ -126,7 +126,7 @@ def open_imported(folder: Path, clip: Clip, tasks: Sequence[str] = ()) -> Import
     """
     record = _read_record(folder)
     if record is None:
-        raise InputError(f"no imported checkpoints in '{folder}': make some with python -m tangent_lib.checkpoints import")
+        raise InputError(f"no imported checkpoints in '{folder}': make some with tangent checkpoints import")
     if record.theta_0 != fingerprint(clip.theta_0):
         raise InputError(
             f"the checkpoints in '{folder}' were fine-tuned from {record.model}, {record.pretrained}, not from "

@@ -10,7 +10,7 @@ import huggingface_hub
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from tangent_lib.checkpoints.families import Family
-from tangent_lib.errors import InputError, unknown
+from tangent_lib.runtime.errors import InputError, unknown
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from tangent_lib.disk import free_bytes, in_words
-from tangent_lib.errors import InputError
+from tangent_lib.runtime.disk import free_bytes, in_words
+from tangent_lib.runtime.errors import InputError
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tangent_lib.checkpoints.inert import ADMITTED, Record, Storage, TensorRecord, read_pickle
-from tangent_lib.errors import InputError
+from tangent_lib.runtime.errors import InputError
 
 LEGACY = 0x1950A86A20F9469CFC6C  # what torch.save wrote first, before torch 1.6
 MOST_MODULES, LONGEST_NAME = 20_000, 1_000

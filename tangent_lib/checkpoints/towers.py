@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tangent_lib.errors import InputError
+from tangent_lib.runtime.errors import InputError
 from tangent_lib.task_vectors import Params, norm, subtract
 
 FARTHEST = 0.5  # |theta - theta_0| / |theta_0|; fine-tuning at 1e-5 stays within some hundredths, other weights lie past 1

@@ -1,4 +1,4 @@
-"""Check parameters before any work: ``python -m tangent_lib.workflow -p NAME VALUE ...``."""
+"""Check parameters before any work: ``python -m tangent_lib.cli -p NAME VALUE ...``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import shlex
 import sys
 from collections.abc import Mapping
 
-from tangent_lib.errors import InputError
+from tangent_lib.cli.workflow_config import MINIATURES, defaults, read_arguments
 from tangent_lib.parameters import check_parameters
-from tangent_lib.workflow.config import MINIATURES, defaults, read_arguments
+from tangent_lib.runtime.errors import InputError
 
 
 def check_values(parameters: Mapping[str, str]) -> None:
@@ -20,7 +20,7 @@ def check_values(parameters: Mapping[str, str]) -> None:
     Example:
         >>> check_values({"steps": "many"})
         Traceback (most recent call last):
-        tangent_lib.errors.InputError: steps 'many' is not a whole number: give one from 1 up, or auto
+        tangent_lib.runtime.errors.InputError: steps 'many' is not a whole number: give one from 1 up, or auto
     """
     small = parameters.get("model", defaults()["model"]) in MINIATURES
     drawn = {} if small else {"tasks": "Digits,Signs", "control": "Objects", "pairs": "auto", "device": "auto"}

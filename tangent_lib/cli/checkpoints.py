@@ -1,8 +1,8 @@
 """Published checkpoints from the command line.
 
-    python -m tangent_lib.checkpoints list
-    python -m tangent_lib.checkpoints import tall_masks --model ViT-B-32 [--from FOLDER]
-    python -m tangent_lib.checkpoints export --task Cars --training linear -p model ViT-B-32
+    tangent checkpoints list
+    tangent checkpoints import tall_masks --model ViT-B-32 [--from FOLDER]
+    tangent checkpoints export --task Cars --training linear -p model ViT-B-32
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 from tangent_lib.checkpoints.export import TaskVectorCard, export_task_vector
 from tangent_lib.checkpoints.families import FAMILIES, family_named
 from tangent_lib.checkpoints.imported import ImportRecord, import_family
-from tangent_lib.checkpoints.zero_shot import check_zero_shot
-from tangent_lib.errors import InputError, unknown
+from tangent_lib.cli.finetune import DRAWN_CONTROL, TRAININGS
+from tangent_lib.cli.zero_shot import check_zero_shot
 from tangent_lib.experiment import Experiment
-from tangent_lib.jobs import DRAWN_CONTROL, TRAININGS
-from tangent_lib.models import fingerprint, load_clip
+from tangent_lib.models.clip import fingerprint, load_clip
 from tangent_lib.modes import ALL_MODES
 from tangent_lib.parameters import check_parameters, given_parameters, words
+from tangent_lib.runtime.errors import InputError, unknown
 
 DONE, DIFFERS, REFUSED = 0, 1, 2
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tangent_lib.checkpoints",
+        prog="tangent checkpoints",
         description="Import checkpoints that others fine-tuned; export task vectors.",
     )
     commands = parser.add_subparsers(required=True, metavar="list|import|export")

@@ -1,4 +1,4 @@
-"""The datasets from the command line: ``python -m tangent_lib.datasets list|prepare|verify [NAME ...]``."""
+"""The datasets from the command line: ``tangent data list|prepare|verify [NAME ...]``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tangent_lib.datasets.layouts import find_layout
-from tangent_lib.datasets.prepare import Card, current_card, prepare, prepared_folder, read_card
-from tangent_lib.datasets.verify import verify
-from tangent_lib.disk import in_words
-from tangent_lib.errors import InputError, unknown
-from tangent_lib.manifests import Manifest, load_manifest, task_names
+from tangent_lib.data.layouts import find_layout
+from tangent_lib.data.manifests import Manifest, load_manifest, task_names
+from tangent_lib.data.prepare import Card, current_card, prepare, prepared_folder, read_card
+from tangent_lib.data.verify import verify
+from tangent_lib.runtime.disk import in_words
+from tangent_lib.runtime.errors import InputError, unknown
 
 DONE, FAULTS, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tangent_lib.datasets", description="Get image datasets into place, and check them."
+        prog="tangent data", description="Get image datasets into place, and check them."
     )
     commands = parser.add_subparsers(required=True, metavar="list|prepare|verify")
 

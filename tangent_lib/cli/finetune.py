@@ -1,8 +1,8 @@
 """Work for a command line or a cluster: fine-tune into the store, or say beforehand what fine-tuning will take.
 
-    python -m tangent_lib.jobs finetune --task Cars --training linear -p model ViT-B-16 -p seeds 0
-    python -m tangent_lib.jobs dry-run -p model ViT-B-16
-    accelerate launch --multi_gpu --num_processes 4 -m tangent_lib.jobs finetune ...
+    tangent finetune --task Cars --training linear -p model ViT-B-16 -p seeds 0
+    tangent dry-run -p model ViT-B-16
+    accelerate launch --multi_gpu --num_processes 4 -m tangent_lib.cli.finetune finetune ...
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 
 import torch
 
-from tangent_lib.errors import InputError, unknown
+from tangent_lib.cost.dry_run import trial_table
 from tangent_lib.experiment import Experiment
 from tangent_lib.modes import ALL_MODES
 from tangent_lib.parameters import check_parameters, given_parameters, words
-from tangent_lib.processes import accelerator
-from tangent_lib.store import write_whole
-from tangent_lib.trial import trial_table
+from tangent_lib.runtime.disk import write_whole
+from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.runtime.processes import accelerator
 
 DRAWN_CONTROL = "Objects"  # a control plays no part in fine-tuning; this one is there without any data
 
@@ -97,7 +97,7 @@ def finetune_job(run: Experiment, tasks: Sequence[str], training: str) -> list[d
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; see the module's description. Errors of the reader's input end in one line and status 2."""
-    parser = argparse.ArgumentParser(prog="python -m tangent_lib.jobs", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="tangent", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     work = commands.add_parser("finetune", help="fine-tune into the store")
     work.add_argument("--task", required=True, help="one, or several: Cars,DTD")

@@ -1,4 +1,4 @@
-"""Run a command on GPUs that are free: ``python -m tangent_lib.workflow.gpus COUNT COMMAND ...``.
+"""Run a command on GPUs that are free: ``python -m tangent_lib.cli.gpus COUNT COMMAND ...``.
 
 On a cluster the scheduler hands out GPUs; on one machine with several, this does, among all commands that are started
 through it. Without any GPU the command just runs.
@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tangent_lib.errors import InputError
+from tangent_lib.runtime.errors import InputError
 
 
 def visible() -> list[str]:
@@ -39,7 +39,7 @@ def take(names: Sequence[str], count: int, pause: float = 1.0) -> list[str]:
     Example:
         >>> take(["0", "1"], 3)
         Traceback (most recent call last):
-        tangent_lib.errors.InputError: a job wants 3 GPUs, but this machine has 2...
+        tangent_lib.runtime.errors.InputError: a job wants 3 GPUs, but this machine has 2...
     """
     if count > len(names):
         raise InputError(

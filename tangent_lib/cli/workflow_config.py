@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tangent_lib.errors import InputError, unknown
-from tangent_lib.manifests import ROOT
+from tangent_lib.runtime.disk import ROOT
+from tangent_lib.runtime.errors import InputError, unknown
 
 SHARED = ("non-linear", "linear")
 ATTENTION = ("attention-only", "attention-biases", "attention-mlp", "attention-mlp-biases")

@@ -13,9 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tangent_lib.errors import InputError, unknown
-from tangent_lib.manifests import ROOT, load_manifest, task_names
-from tangent_lib.workflow.config import (
+from tangent_lib.cli.workflow_config import (
     AT_SCALE,
     FIRST_SEED,
     MEASURED,
@@ -28,6 +26,9 @@ from tangent_lib.workflow.config import (
     listed,
     read_arguments,
 )
+from tangent_lib.data.manifests import load_manifest, task_names
+from tangent_lib.runtime.disk import ROOT
+from tangent_lib.runtime.errors import InputError, unknown
 
 ALL = "all"
 
@@ -136,7 +137,7 @@ def read_parts(config: Config) -> dict[tuple[str, str], Part]:
         InputError: for parameters, tasks or seeds that cannot be used.
 
     Example:
-        >>> from tangent_lib.workflow.config import read_config
+        >>> from tangent_lib.cli.workflow_config import read_config
         >>> list(read_parts(read_config({"records": {"ViT-B-32": {}}})))
         [('book', 'ViT-Mini-8'), ('records', 'ViT-B-32')]
     """

@@ -11,15 +11,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tangent_lib.analyses import NTK_NUMBERS
-from tangent_lib.datasets.prepare import MOST_HELD_OUT
+from tangent_lib.cli.finetune import TRAININGS
+from tangent_lib.cost.counted_steps import NUMBER, StepCount, Tower, count_step
+from tangent_lib.data.manifests import load_manifest
+from tangent_lib.data.prepare import MOST_HELD_OUT
 from tangent_lib.editing import ALPHAS
-from tangent_lib.errors import InputError, unknown
-from tangent_lib.finetune import Protocol
-from tangent_lib.jobs import TRAININGS
-from tangent_lib.manifests import load_manifest
+from tangent_lib.finetuning import Protocol
 from tangent_lib.modes import ALL_MODES
 from tangent_lib.parameters import PAPER_PAIRS, PAPER_POINTS, PAPER_TASKS
-from tangent_lib.step_counts import NUMBER, StepCount, Tower, count_step
+from tangent_lib.runtime.errors import InputError, unknown
 
 CONTROL = "ImageNet"
 Kind = tuple[bool, str]  # is f_lin trained, and which selection of its weights

@@ -18,13 +18,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from tangent_lib.errors import InputError
-from tangent_lib.fast.linear import linearize
-from tangent_lib.finetune import Precision
-from tangent_lib.linearize import Function
-from tangent_lib.models import check_model, classify
+from tangent_lib._fast.tangents import linearize
+from tangent_lib.evaluation import classify
+from tangent_lib.finetuning import Precision
+from tangent_lib.models.clip import check_model
+from tangent_lib.runtime.errors import InputError
 from tangent_lib.selection import select
-from tangent_lib.task_vectors import Params
+from tangent_lib.task_vectors import Function, Params
 
 CLASSES = 100  # rows of the head; the count hardly depends on them
 BATCHES = (2, 4)  # at which bytes are counted; they grow by the same number with each image

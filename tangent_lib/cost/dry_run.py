@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from tangent_lib.cost import WAYS
-from tangent_lib.errors import InputError
+from tangent_lib.cost.measured_steps import WAYS
 from tangent_lib.experiment import Experiment
-from tangent_lib.finetune import finetune
+from tangent_lib.finetuning import finetune
+from tangent_lib.runtime.errors import InputError
 from tangent_lib.selection import select
 
 STEPS = 3  # timed, after one that warms up

@@ -14,14 +14,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tangent_lib.errors import unknown
-from tangent_lib.fast.linear import linearize
-from tangent_lib.linearize import Function
-from tangent_lib.linearize import linearize as listing_1
-from tangent_lib.models import classify
+from tangent_lib._fast.tangents import linearize
+from tangent_lib.cost.counted_steps import kept_for_backward
+from tangent_lib.evaluation import classify
+from tangent_lib.linearization import linearize as listing_1
+from tangent_lib.runtime.errors import unknown
 from tangent_lib.selection import select
-from tangent_lib.step_counts import kept_for_backward
-from tangent_lib.task_vectors import Params
+from tangent_lib.task_vectors import Function, Params
 
 WAYS = {"non-linear": "all", "linear": "all", "attention-only": "attention weights"}  # to what is trained
 LISTING_1 = "linear, Listing 1"  # as the papers did it, for comparison

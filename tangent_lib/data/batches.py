@@ -1,6 +1,6 @@
-"""Batches of images on the device: in order for evaluation, shuffled without end for training.
+"""Batches on the device: in order for evaluation, shuffled without end for training.
 
-The order of training images follows from the seed alone, and so does each image's augmentation. Training can therefore stop
+Any dataset of pairs of inputs, a tensor or a dict of tensors, and labels will do. The order of training images follows from the seed alone, and so does each image's augmentation. Training can therefore stop
 after any step and go on there, and several processes can share each batch, without a change of what is computed.
 """
 
@@ -13,13 +13,13 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
-from tangent_lib.data import ImageArray, PackedImages
+from tangent_lib.runtime.inputs import Inputs, on_each, tensors_of
 
-Batch = tuple[Float[Tensor, "batch ..."], Int[Tensor, " batch"]]
+Batch = tuple[Inputs, Int[Tensor, " batch"]]
 WORKERS = 8
 AHEAD = 2  # batches that each worker has under way
 
@@ -28,8 +28,7 @@ def batches(dataset: Dataset, batch_size: int, device: torch.device) -> Iterator
     """One pass over a dataset in order, on the device.
 
     Example:
-        >>> images, labels = torch.zeros(5, 3, 2, 2, dtype=torch.uint8), torch.arange(5)
-        >>> data = ImageArray(images, labels, (0.5,) * 3, (0.5,) * 3, 2)
+        >>> data = torch.utils.data.TensorDataset(torch.zeros(5, 2), torch.arange(5))
         >>> [y.tolist() for x, y in batches(data, 2, torch.device("cpu"))]
         [[0, 1], [2, 3], [4]]
     """
@@ -56,7 +55,7 @@ def training_batches(
         micro_batch: images at a time; by default the whole share.
 
     Example:
-        >>> data = ImageArray(torch.zeros(9, 3, 2, 2, dtype=torch.uint8), torch.arange(9), (0.5,) * 3, (0.5,) * 3, 2)
+        >>> data = torch.utils.data.TensorDataset(torch.zeros(9, 2), torch.arange(9))
         >>> labels = lambda *more: [y.tolist() for x, y in next(training_batches(data, 4, torch.device("cpu"), 0, *more))]
         >>> labels(), labels(0, (1, 2)), labels(0, (0, 1), 3), labels(1)
         ([[2, 1, 3, 6]], [[1, 6]], [[2, 1, 3], [6]], [[0, 8, 7, 5]])
@@ -65,7 +64,7 @@ def training_batches(
     share = len(range(number, size, processes))
     step = min(micro_batch or share, share)
     parts = [slice(i, i + step) for i in range(0, share, step)]
-    draws = isinstance(dataset, PackedImages)  # augmented, each image by random numbers of its own
+    draws = getattr(dataset, "augmented", False)  # each image by random numbers of its own
 
     def order() -> Iterator[list]:
         for at, batch in enumerate(islice(shuffled(len(dataset), size, seed), start, None), start):
@@ -94,8 +93,8 @@ def shuffled(count: int, batch_size: int, seed: int) -> Iterator[list[int]]:
 
 
 def _loaded(dataset: Dataset, order: Iterator[Sequence], device: torch.device, batch_size: int) -> Iterator[Batch]:
-    in_memory = isinstance(dataset, ImageArray)
-    workers = 0 if in_memory or device.type == "cpu" else _workers(batch_size * dataset[0][0].nbytes)
+    in_memory = getattr(dataset, "gives_batches", False)
+    workers = 0 if in_memory or device.type == "cpu" else _workers(batch_size * sum(part.nbytes for part in tensors_of(dataset[0][0])))
     loader = DataLoader(
         dataset,
         batch_sampler=order,
@@ -106,7 +105,7 @@ def _loaded(dataset: Dataset, order: Iterator[Sequence], device: torch.device, b
         pin_memory=bool(workers) and device.type == "cuda",
     )
     for x, y in loader:
-        yield x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+        yield on_each(lambda part: part.to(device, non_blocking=True), x), y.to(device, non_blocking=True)
 
 
 def _workers(batch_bytes: int) -> int:

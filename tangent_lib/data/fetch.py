@@ -22,11 +22,11 @@ from filelock import FileLock
 from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 
-from tangent_lib.datasets.resume import download
-from tangent_lib.datasets.unpack import is_archive, leaves, place, unpack
-from tangent_lib.disk import DiskFull, check_disk, full_disk, is_full
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import Download, File, Manifest
+from tangent_lib.data.manifests import Download, File, Manifest
+from tangent_lib.data.resume import download
+from tangent_lib.data.unpack import is_archive, leaves, place, unpack
+from tangent_lib.runtime.disk import DiskFull, check_disk, full_disk, is_full
+from tangent_lib.runtime.errors import InputError
 
 STAGE = ".fetch"
 RECORD = "fetched.json"
@@ -61,10 +61,10 @@ def fetch(manifest: Manifest, data_root: str | Path, only: int | None = None) ->
         DiskFull: if there is not enough room, or the disk fills up meanwhile, likewise.
 
     Example:
-        >>> from tangent_lib.manifests import load_manifest
+        >>> from tangent_lib.data.manifests import load_manifest
         >>> fetch(load_manifest("MNIST"), "data", only=9)
         Traceback (most recent call last):
-        tangent_lib.errors.InputError: MNIST has no source number 9: allowed are 0 to 2
+        tangent_lib.runtime.errors.InputError: MNIST has no source number 9: allowed are 0 to 2
     """
     sources = _chosen(manifest, Path(data_root), only)
     folder = Path(data_root, manifest.folders[0])

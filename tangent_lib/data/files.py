@@ -15,7 +15,7 @@ from numpy import ndarray
 from PIL import Image
 from scipy.io import loadmat
 
-from tangent_lib.datasets.listing import (
+from tangent_lib.data.listing import (
     Item,
     Listing,
     check_range,
@@ -26,9 +26,9 @@ from tangent_lib.datasets.listing import (
     labels_of_names,
     numbered_classes,
 )
-from tangent_lib.datasets.trees import class_folders
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import Manifest
+from tangent_lib.data.manifests import Manifest
+from tangent_lib.data.trees import class_folders
+from tangent_lib.runtime.errors import InputError
 
 CARS_META = "devkit/cars_meta.mat"
 CARS_ANNOTATIONS = {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tangent_lib.datasets import files, parquet, trees
-from tangent_lib.datasets.listing import Listing, first_match
-from tangent_lib.errors import InputError, unknown
-from tangent_lib.manifests import Manifest
+from tangent_lib.data import files, parquet, trees
+from tangent_lib.data.listing import Listing, first_match
+from tangent_lib.data.manifests import Manifest
+from tangent_lib.runtime.errors import InputError, unknown
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def find_layout(manifest: Manifest, data_root: str | Path) -> tuple[Layout, Path
         InputError: if some is there, but no layout is complete, naming what is missing; or for an unknown layout.
 
     Example:
-        >>> from tangent_lib.manifests import load_manifest
+        >>> from tangent_lib.data.manifests import load_manifest
         >>> find_layout(load_manifest("Cars"), "no_such_folder") is None
         True
     """

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import Manifest
+from tangent_lib.data.manifests import Manifest
+from tangent_lib.runtime.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def labels_of_folders(manifest: Manifest, folders: Iterable[str]) -> tuple[list[
         InputError: for folders that the manifest does not name, or a number of them other than that of its names.
 
     Example:
-        >>> from tangent_lib.manifests import load_manifest
+        >>> from tangent_lib.data.manifests import load_manifest
         >>> names, labels = labels_of_folders(load_manifest("EuroSAT"), ["River", "Forest"])
         >>> labels["River"], names[labels["River"]]
         (8, 'river')
@@ -142,7 +142,7 @@ def labels_of_names(manifest: Manifest, found: Sequence[str], where: str) -> tup
         InputError: for names that the manifest does not have.
 
     Example:
-        >>> from tangent_lib.manifests import load_manifest
+        >>> from tangent_lib.data.manifests import load_manifest
         >>> labels_of_names(load_manifest("EuroSAT"), ["Sea Lake", "annual crop land"], "train.parquet")[1]
         [9, 0]
     """

@@ -9,9 +9,9 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tangent_lib.errors import InputError, unknown
+from tangent_lib.runtime.disk import ROOT
+from tangent_lib.runtime.errors import InputError, unknown
 
-ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "data_manifests"
 OWN = "manifests"  # the folder of a reader's own manifests, in data_root
 

@@ -28,9 +28,9 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
-from tangent_lib.datasets.listing import Item
-from tangent_lib.disk import full_disk, is_full
-from tangent_lib.errors import InputError
+from tangent_lib.data.listing import Item
+from tangent_lib.runtime.disk import full_disk, is_full
+from tangent_lib.runtime.errors import InputError
 
 HASH_BYTES = 16
 WORKERS = min(8, os.cpu_count() or 1)
@@ -76,7 +76,7 @@ class PackedSplit:
 
     @property
     def _way_out(self) -> str:
-        return f"Prepare it anew: python -m tangent_lib.datasets prepare {self.folder.name} --again"
+        return f"Prepare it anew: tangent data prepare {self.folder.name} --again"
 
     @cached_property
     def _memory(self) -> np.memmap:

@@ -21,14 +21,14 @@ from filelock import FileLock
 from pydantic import BaseModel, ValidationError
 from torch.utils.data import random_split
 
-from tangent_lib.datasets.fetch import fetch, recorded
-from tangent_lib.datasets.layouts import LAYOUTS, Layout, find_layout
-from tangent_lib.datasets.listing import Item, Listing
-from tangent_lib.datasets.packed import PackedSplit, find_split, write_split
-from tangent_lib.disk import check_disk
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import STRICT, Manifest, load_manifest
-from tangent_lib.provenance import provenance
+from tangent_lib.data.fetch import fetch, recorded
+from tangent_lib.data.layouts import LAYOUTS, Layout, find_layout
+from tangent_lib.data.listing import Item, Listing
+from tangent_lib.data.manifests import STRICT, Manifest, load_manifest
+from tangent_lib.data.packed import PackedSplit, find_split, write_split
+from tangent_lib.runtime.disk import check_disk
+from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.provenance import provenance
 
 MOST_HELD_OUT = 5000
 SAMPLED = 16  # images decoded to estimate how much disk all take
@@ -268,4 +268,4 @@ def _anew(name: str, data_root: str | Path) -> str:
 
 
 def _command(names: str, data_root: str | Path) -> str:
-    return f"python -m tangent_lib.datasets prepare {names} --data-root {data_root}"
+    return f"tangent data prepare {names} --data-root {data_root}"

@@ -17,9 +17,9 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from tangent_lib.datasets.unpack import BAR
-from tangent_lib.disk import free_bytes, full_disk, in_words, is_full
-from tangent_lib.errors import InputError
+from tangent_lib.data.unpack import BAR
+from tangent_lib.runtime.disk import free_bytes, full_disk, in_words, is_full
+from tangent_lib.runtime.errors import InputError
 
 CHUNK = 1 << 16
 PATIENCE = (10, 60)  # seconds to connect, seconds without a byte

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int, UInt8
@@ -15,19 +16,35 @@ from numpy import ndarray
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from tangent_lib.datasets.packed import PackedSplit, open_split
-from tangent_lib.datasets.prepare import ensure_prepared, prepared_folder
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import Manifest, load_manifest
+from tangent_lib.data.manifests import Manifest, load_manifest
+from tangent_lib.data.packed import PackedSplit, open_split
+from tangent_lib.data.prepare import ensure_prepared, prepared_folder
 from tangent_lib.miniature import tasks as miniature_tasks
-from tangent_lib.models import Clip
-from tangent_lib.store import Store
+from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.store import Store
 
 SPLITS = ("train", "val", "test")
 
 
+@runtime_checkable
+class Preprocessing(Protocol):
+    """What a model asks of its images: their size, mean and deviation, or transforms that do all of it."""
+
+    @property
+    def image_mean(self) -> tuple[float, ...]: ...
+    @property
+    def image_std(self) -> tuple[float, ...]: ...
+    @property
+    def image_size(self) -> int: ...
+
+    train_transform: Callable
+    eval_transform: Callable
+
+
 class ImageArray(Dataset):
     """Images held in memory as uint8, normalised and, where the model asks for it, enlarged a batch at a time."""
+
+    gives_batches = True  # whole ones, so that nothing is put together image by image
 
     def __init__(self, images: UInt8[Tensor, "n 3 size size"], labels: Int[Tensor, " n"], mean, std, size: int):
         self.images, self.labels, self.size = images, labels, size
@@ -52,6 +69,8 @@ class PackedImages(Dataset):
 
     A key is an index, or an index and the seed of the random numbers that augment this image this time.
     """
+
+    augmented = True
 
     def __init__(self, split: PackedSplit, transform: Callable):
         self.split, self.transform = split, transform
@@ -79,7 +98,7 @@ def random_points(data: Dataset, count: int, seed: int = 0) -> Dataset:
         4
     """
     if not 1 <= count <= len(data):
-        raise InputError(f"{count} points asked for: give from 1 to {len(data)}, all that the split has (-p points)")
+        raise InputError(f"{count} points asked for: from 1 to {len(data)} can be taken, all that the split has", "points")
     if count == len(data):
         return data
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:count]
@@ -114,33 +133,33 @@ class Task:
         return self.splits[name]
 
 
-def load_task(name: str, clip: Clip, store: Store | None = None, data_root: str | Path = "data") -> Task:
+def load_task(name: str, model: Preprocessing, store: Store | None = None, data_root: str | Path = "data") -> Task:
     """Open a task for a model.
 
     Args:
         name: a manifest's name.
-        clip: the model; its preprocessing is applied.
+        model: its preprocessing is applied.
         store: where drawn images are kept between runs; without one they are drawn anew.
-        data_root: where datasets lie, prepared or as they came (``python -m tangent_lib.datasets``).
+        data_root: where datasets lie, prepared or as they came (``tangent data``).
 
     Raises:
         InputError: for an unknown task or data that are not at ``data_root``.
 
     Example:
-        >>> from tangent_lib.models import load_clip
+        >>> from tangent_lib.models.clip import load_clip
         >>> task = load_task("Digits", load_clip("ViT-Mini-8"))
         >>> len(task.split("test")), task.classes[:3]
         (1000, ['0', '1', '2'])
     """
     manifest = load_manifest(name, data_root)
     if manifest.kind == "images":
-        return _packed_task(manifest, clip, Path(data_root))
+        return _packed_task(manifest, model, Path(data_root))
     config = {"task": name, "seed": miniature_tasks.SEED, "version": miniature_tasks.VERSION}
     if store is None:
         tensors = _build(name)
     else:
         tensors = store.fetch("images", config, lambda: (_build(name), {})).tensors
-    look = (clip.image_mean, clip.image_std, clip.image_size)
+    look = (model.image_mean, model.image_std, model.image_size)
     splits = {s: ImageArray(tensors[f"{s}_images"], tensors[f"{s}_labels"], *look) for s in SPLITS}
     return Task(manifest, list(manifest.classes), splits, _digest(config, manifest.classes, manifest.templates))
 
@@ -159,15 +178,15 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _packed_task(manifest: Manifest, clip: Clip, data_root: Path) -> Task:
+def _packed_task(manifest: Manifest, model: Preprocessing, data_root: Path) -> Task:
     card = ensure_prepared(manifest.name, data_root)
     folder = prepared_folder(data_root, manifest.name)
-    transforms = {"train": clip.train_transform, "val": clip.eval_transform, "test": clip.eval_transform}
+    transforms = {"train": model.train_transform, "val": model.eval_transform, "test": model.eval_transform}
     splits = {split: PackedImages(open_split(folder, split), transforms[split]) for split in card.content}
     return Task(manifest, card.classes, splits, _digest(card.content, card.classes, manifest.templates))
 
 
-def sample(task: Task, split: str, count: int) -> tuple[UInt8[ndarray, "count 3 height width"], list[str]]:
+def sample_images(task: Task, split: str, count: int) -> tuple[UInt8[ndarray, "count 3 height width"], list[str]]:
     """A few images, spread over a split, as a person would look at them, with their class names."""
     data = task.split(split)
     indices = torch.linspace(0, len(data) - 1, count).long().tolist()

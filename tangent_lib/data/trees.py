@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from tangent_lib.datasets.listing import (
+from tangent_lib.data.listing import (
     Item,
     Listing,
     file_item,
@@ -22,8 +22,8 @@ from tangent_lib.datasets.listing import (
     labels_of_folders,
     same_classes,
 )
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import Manifest
+from tangent_lib.data.manifests import Manifest
+from tangent_lib.runtime.errors import InputError
 
 DTD_IMAGES = "images|dtd/images"
 DTD_LISTS = {"train": ("train1.txt", "val1.txt"), "test": ("test1.txt",)}

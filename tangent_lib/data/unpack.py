@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from tangent_lib.disk import check_disk, full_disk, is_full
-from tangent_lib.errors import InputError, unknown
+from tangent_lib.runtime.disk import check_disk, full_disk, is_full
+from tangent_lib.runtime.errors import InputError, unknown
 
 CHUNK = 1 << 20
 

@@ -8,10 +8,10 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from tangent_lib.datasets.packed import PackedSplit, open_split
-from tangent_lib.datasets.prepare import MOST_HELD_OUT, Card, count_seen, current_card, prepared_folder
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import Manifest, load_manifest
+from tangent_lib.data.manifests import Manifest, load_manifest
+from tangent_lib.data.packed import PackedSplit, open_split
+from tangent_lib.data.prepare import MOST_HELD_OUT, Card, count_seen, current_card, prepared_folder
+from tangent_lib.runtime.errors import InputError
 
 MOST_SEEN = 0.01  # of the test images: some datasets hold a few images twice, a bad split shares many
 

@@ -1,6 +1,6 @@
 """The embedded miniature: a small CLIP and nine small tasks, so that everything runs offline on a laptop.
 
-Importing this package registers the model with open_clip: configuration, tokenizer and pre-trained weights. From then on
+The weights, their configs and cards lie beside this file; ``models.architectures`` makes them known to open_clip, so that
 ``open_clip.create_model("ViT-Mini-8", pretrained="captions")`` works as for any other model.
 """
 
@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from pathlib import Path
 
-import open_clip
-
-from tangent_lib.errors import InputError
+from tangent_lib.runtime.errors import InputError
 
 FOLDER = Path(__file__).parent
-NAMES = ("ViT-Mini-8", "ViT-Mini-4", "ViT-Mini-L-8")
 TAG = "captions"
 MEAN = STD = (0.5, 0.5, 0.5)
 
@@ -53,19 +49,3 @@ def verify(name: str) -> None:
             f"the weights of {name} are damaged: {path.name} has checksum {found[:12]}, its card says "
             f"{wanted[:12]}. Restore them with 'git checkout -- tangent_lib/miniature'."
         )
-
-
-def register() -> None:
-    """Make the miniatures known to open_clip (done once, on import)."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name in NAMES:
-            config = json.loads((FOLDER / name / "config.json").read_text())
-            config["text_cfg"]["tokenizer_kwargs"] = {"bpe_path": str(FOLDER / "merges.txt.gz")}
-            Path(folder, f"{name}.json").write_text(json.dumps(config))
-        open_clip.add_model_config(folder)
-    for name in NAMES:
-        tag = {"file": str(weights_path(name)), "mean": MEAN, "std": STD, "interpolation": "bicubic"}
-        open_clip.pretrained._PRETRAINED[name] = {TAG: tag}  # the registry has no public way in
-
-
-register()

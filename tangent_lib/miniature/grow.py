@@ -33,7 +33,7 @@ def grow(source: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
         ValueError: if the number of blocks is not a multiple of the source's, or another weight has another shape.
 
     Example:
-        >>> import open_clip, tangent_lib.miniature
+        >>> import open_clip, tangent_lib.models.architectures
         >>> small, deep = open_clip.create_model("ViT-Mini-8"), open_clip.create_model("ViT-Mini-L-8")
         >>> _ = deep.load_state_dict(grow(small.state_dict(), deep))
         >>> x = torch.rand(2, 3, 32, 32)

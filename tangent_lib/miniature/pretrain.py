@@ -1,34 +1,28 @@
-"""Pre-train the miniature from captioned images, the way CLIP was: ``make pretrain``.
+"""Pre-train the miniature from captioned images, the way CLIP was: ``tangent pretrain``.
 
 The pictures are drawn anew (never those of a task's splits; of the real digits, only training images are used) and each
 comes with several noisy captions. Once both towers are trained, the text tower is trained anew against the locked image tower
-(as in LiT, Zhai et al. 2022), which is cheap and sets how well the tasks' own words are known. Writes ``model.safetensors``
-and ``card.json`` beside ``config.json``.
+(as in LiT, Zhai et al. 2022), which is cheap and sets how well the tasks' own words are known.
 """
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import json
 import math
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 import numpy as np
 import open_clip
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from tangent_lib import miniature
-from tangent_lib.manifests import load_manifest, task_names
 from tangent_lib.miniature.captions import learn_merges, write_caption, write_merges
 from tangent_lib.miniature.grow import grow
 from tangent_lib.miniature.tasks import DRAWN, VERSION, drawn_images, generator, handwritten_digits
-from tangent_lib.provenance import ROOT, provenance
-from tangent_lib.store import Store
+from tangent_lib.runtime.store import Store
 
 RECIPE = {
     "seed": 0, "images_per_task": 7000, "batch_size": 192, "learning_rate": 1e-3, "weight_decay": 0.1, "merges": 700,
@@ -43,10 +37,17 @@ RECIPES = {
 }
 
 
-def training_images(recipe: dict) -> tuple[np.ndarray, list[tuple[str, int]]]:
+class Wording(Protocol):
+    """What captions are made of: the manifest of a task."""
+
+    classes: list[str]
+    templates: list[str]
+
+
+def training_images(tasks: Iterable[str], recipe: dict) -> tuple[np.ndarray, list[tuple[str, int]]]:
     """The pre-training pictures, uint8 ``(n, 3, 32, 32)``, and what each shows: task and class number."""
     images, shown = [], []
-    for task in task_names("miniature"):
+    for task in tasks:
         if task in DRAWN:
             x, y = drawn_images(task, "pretrain", recipe["images_per_task"])
         else:
@@ -56,12 +57,14 @@ def training_images(recipe: dict) -> tuple[np.ndarray, list[tuple[str, int]]]:
     return np.concatenate(images), shown
 
 
-def write_captions(shown: list[tuple[str, int]], stage: str, recipe: dict) -> list[str]:
+def write_captions(
+    shown: list[tuple[str, int]], manifests: Mapping[str, Wording], stage: str, recipe: dict
+) -> list[str]:
     """The captions of a stage, ``captions_per_image`` for every picture in turn."""
-    rngs = {task: generator(task, "captions") for task in task_names("miniature")}
+    rngs = {task: generator(task, "captions") for task in manifests}
     texts = []
     for task, label in shown:
-        manifest = load_manifest(task)
+        manifest = manifests[task]
         for _ in range(recipe[stage]["captions_per_image"]):
             texts.append(
                 write_caption(task, manifest.classes[label], manifest.classes, manifest.templates, rngs[task],
@@ -100,13 +103,16 @@ def fit(model: nn.Module, encode: Callable[[Tensor], Tensor], tokens: Tensor, we
             model.logit_scale.clamp_(0, math.log(100))
 
 
-def pretrain(name: str, recipe: dict, store: Store) -> nn.Module:
+def pretrain(name: str, recipe: dict, manifests: Mapping[str, Wording], store: Store) -> nn.Module:
     """Both towers together on captions in everyday words; then the text tower anew, with the image tower locked, on
     captions in which the tasks' own words are rare. The first stage is kept in the store, so a killed run goes on.
+
+    Args:
+        manifests: of all drawn tasks, by name, in the order in which their pictures are drawn.
     """
-    images, shown = training_images(recipe)
+    images, shown = training_images(manifests, recipe)
     pixels = torch.from_numpy(images)
-    first = write_captions(shown, "towers", recipe)
+    first = write_captions(shown, manifests, "towers", recipe)
     source = recipe.get("grown_from")
     if source is None:
         write_merges(learn_merges(first, recipe["merges"]), miniature.FOLDER / "merges.txt.gz")
@@ -139,7 +145,7 @@ def pretrain(name: str, recipe: dict, store: Store) -> nn.Module:
     with torch.no_grad():
         locked = torch.cat([features(model, batch) for batch in torch.arange(len(images)).split(500)])
     trained = [p for key, p in model.named_parameters() if not key.startswith("visual.")]
-    fit(model, lambda batch: locked[batch], tokens(write_captions(shown, "text", recipe), "text"), trained, "text", recipe)
+    fit(model, lambda batch: locked[batch], tokens(write_captions(shown, manifests, "text", recipe), "text"), trained, "text", recipe)
     return model
 
 
@@ -154,48 +160,3 @@ def warmup_cosine(step: int, plan: dict) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
-
-
-def zero_shot(name: str) -> dict[str, float]:
-    """Zero-shot test accuracy of a miniature on each task, in percent."""
-    from tangent_lib.data import load_task
-    from tangent_lib.evaluate import accuracy
-    from tangent_lib.models import load_clip, zero_shot_head
-
-    clip = load_clip(name)
-    result = {}
-    for task in task_names("miniature"):
-        data = load_task(task, clip)
-        head = zero_shot_head(clip, data.classes, data.manifest.templates)
-        result[task] = round(100 * accuracy(clip.f, clip.theta_0, head, data.split("test")), 2)
-    return result
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="ViT-Mini-8", choices=miniature.NAMES)
-    args = parser.parse_args()
-    start, origin = time.time(), provenance()
-    model = pretrain(args.model, RECIPES[args.model], Store(ROOT / "runs" / "store"))
-    path = miniature.weights_path(args.model)
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
-    path.chmod(0o644)
-    card = {
-        "model": args.model,
-        "recipe": RECIPES[args.model],
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "minutes": round((time.time() - start) / 60, 1),
-        **origin,
-    }
-    card_path = path.with_name("card.json")
-    card_path.write_text(json.dumps(card, indent=1) + "\n")
-    card["zero_shot"] = zero_shot(args.model)
-    average = np.mean([card["zero_shot"][task] for task in task_names("miniature", control=False)])
-    card["zero_shot_average"] = round(float(average), 2)
-    card_path.write_text(json.dumps(card, indent=1) + "\n")
-    print(json.dumps(card["zero_shot"], indent=1), card["zero_shot_average"])
-
-
-if __name__ == "__main__":
-    main()

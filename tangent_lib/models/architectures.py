@@ -26,11 +26,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from tangent_lib import miniature
-from tangent_lib.errors import InputError, unknown
-from tangent_lib.linearize import functional, value_and_tangent
-from tangent_lib.weights import first_line
+from tangent_lib.linearization import functional, value_and_tangent
+from tangent_lib.models.weights import first_line
+from tangent_lib.modes import MINIATURES
+from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.runtime.private_doors import add_pretrained_tag
 
-SHOWN = (*miniature.NAMES, "ViT-B-32", "ViT-B-16", "ViT-L-14", "convnext_base")
+SHOWN = (*MINIATURES, "ViT-B-32", "ViT-B-16", "ViT-L-14", "convnext_base")
 
 
 class Preprocessing(BaseModel):
@@ -60,6 +62,22 @@ _COUNTS = ("mean", "std", "interpolation", "resize_mode")  # of the preprocessin
 _OWN: dict[str, OwnModel] = {}  # beside open_clip's registry, which has no place for the preprocessing
 
 
+def register_miniatures() -> None:
+    """Make the miniatures known to open_clip: configs, tokenizer and pre-trained weights (done once, on import)."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in MINIATURES:
+            config = json.loads((miniature.FOLDER / name / "config.json").read_text())
+            config["text_cfg"]["tokenizer_kwargs"] = {"bpe_path": str(miniature.FOLDER / "merges.txt.gz")}
+            Path(folder, f"{name}.json").write_text(json.dumps(config))
+        open_clip.add_model_config(folder)
+    for name in MINIATURES:
+        file, mean, std = str(miniature.weights_path(name)), miniature.MEAN, miniature.STD
+        add_pretrained_tag(name, miniature.TAG, {"file": file, "mean": mean, "std": std, "interpolation": "bicubic"})
+
+
+register_miniatures()
+
+
 def find_model(model: str) -> str:
     """The name under which open_clip builds a model; a config file is read, tried out and registered under its stem.
 
@@ -74,7 +92,7 @@ def find_model(model: str) -> str:
     Example:
         >>> find_model("ViT-B-61")
         Traceback (most recent call last):
-        tangent_lib.errors.InputError: unknown model 'ViT-B-61': did you mean 'ViT-B-16'? Allowed: ...
+        tangent_lib.runtime.errors.InputError: unknown model 'ViT-B-61': did you mean 'ViT-B-16'? Allowed: ...
     """
     if Path(model).suffix.lower() == ".json":
         return _register(Path(model))
@@ -205,7 +223,7 @@ def preprocessing(name: str) -> dict:
         >>> preprocessing("ViT-Mini-8")["image_mean"], preprocessing("ViT-B-16")
         ((0.5, 0.5, 0.5), {})
     """
-    if name in miniature.NAMES:
+    if name in MINIATURES:
         return {"image_mean": miniature.MEAN, "image_std": miniature.STD}
     own = _OWN[name].preprocess_cfg if name in _OWN else Preprocessing()
     return {f"image_{key}": value for key in _COUNTS if (value := getattr(own, key)) is not None}
@@ -220,7 +238,7 @@ def distinction(name: str, preprocess_cfg: dict) -> str:
         ('', '-91ac2034')
     """
     usual = asdict(PreprocessCfg())
-    if name in miniature.NAMES:
+    if name in MINIATURES:
         usual |= {"mean": miniature.MEAN, "std": miniature.STD}
     as_text = lambda cfg: {(key, json.dumps(cfg[key])) for key in _COUNTS}  # where a tuple and a list are the same
     unusual: list = sorted(as_text(preprocess_cfg) - as_text(usual))

@@ -1,6 +1,6 @@
 """open_clip models: image tower as a pure function, text tower for the zero-shot head.
 
-Everything here treats the miniature as any other open_clip model; ``tangent_lib.miniature`` registers it.
+Everything here treats the miniature as any other open_clip model; ``architectures`` makes it known to open_clip.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tangent_lib import architectures, miniature, weights
-from tangent_lib.errors import InputError, unknown
-from tangent_lib.linearize import Function, functional
-from tangent_lib.task_vectors import Params
+from tangent_lib import miniature
+from tangent_lib.models import architectures, weights
+from tangent_lib.models.fast_operations import fast_functional
+from tangent_lib.modes import MINIATURES
+from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.task_vectors import Function, Params
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ def fingerprint(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
-def check_model(name: str, pretrained: str) -> str:
-    """Resolve ``pretrained`` and refuse what cannot be loaded, without loading it.
+def find_weights(name: str, pretrained: str) -> str:
+    """Resolve ``pretrained`` and refuse what cannot be loaded, without building or loading anything.
 
     Args:
         name: an open_clip model name, such as ``ViT-Mini-8`` or ``ViT-B-16``, or the path of a config file
@@ -98,16 +100,16 @@ def check_model(name: str, pretrained: str) -> str:
         The tag, the path, or ``none``.
 
     Raises:
-        InputError: for an unknown model, tag or file, a file in another form, or a model that cannot be linearised.
+        InputError: for an unknown model, tag or file, or a file in another form.
 
     Example:
-        >>> check_model("ViT-B-16", "auto")
+        >>> find_weights("ViT-B-16", "auto")
         'openai'
     """
     name = architectures.find_model(name)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained == "auto":
-        pretrained = miniature.TAG if name in miniature.NAMES else "openai"
+        pretrained = miniature.TAG if name in MINIATURES else "openai"
         if pretrained not in tags:
             raise InputError(
                 f"pretrained 'auto' means OpenAI's weights, and there are none for {name}: give -p pretrained FILE, "
@@ -117,7 +119,21 @@ def check_model(name: str, pretrained: str) -> str:
         if not Path(pretrained).suffix:
             raise unknown("pretrained", pretrained, ["auto", "none", *tags], f"Or a file: {', '.join(weights.SUFFIXES)}.")
         weights.check_file(Path(pretrained))
-    architectures.check_tower(name)
+    return pretrained
+
+
+def check_model(name: str, pretrained: str) -> str:
+    """``find_weights``, and try out that the image tower can be built and linearised; no weights are loaded.
+
+    Raises:
+        InputError: as ``find_weights``; for a model that cannot be linearised.
+
+    Example:
+        >>> check_model("ViT-Mini-8", "none")
+        'none'
+    """
+    pretrained = find_weights(name, pretrained)
+    architectures.check_tower(architectures.find_model(name))
     return pretrained
 
 
@@ -159,7 +175,7 @@ def load_clip(name: str = "ViT-Mini-8", pretrained: str = "auto", device: str | 
         weights.check_fit(state, model, Path(pretrained))
         model.load_state_dict(state)
     model.to(device).eval().requires_grad_(False)
-    f, theta_0 = functional(architectures.image_tower(model))
+    f, theta_0 = fast_functional(architectures.image_tower(model))
     return Clip(name, pretrained, f, theta_0, model, tokenizer, train_transform, eval_transform, torch.device(device))
 
 
@@ -168,7 +184,7 @@ def _open_weights(name: str, pretrained: str) -> tuple[str | None, dict[str, Ten
     if pretrained == "none":
         return None, None, False
     if pretrained in open_clip.list_pretrained_tags_by_model(name):
-        if name in miniature.NAMES:
+        if name in MINIATURES:
             miniature.verify(name)
         return pretrained, None, open_clip.pretrained.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
     path, named = Path(pretrained), open_clip.get_model_config(name).get("quick_gelu", False)
@@ -202,7 +218,7 @@ def untrained(clip: Clip, seed: int) -> Clip:
     text = {id(p): p for name, p in clip.model.named_parameters() if not name.startswith("visual.")}
     model = copy.deepcopy(clip.model, text)  # a copy but for the text tower, which is never trained and serves both
     model.visual.load_state_dict(fresh.visual.state_dict())
-    f, theta_0 = functional(model.visual)
+    f, theta_0 = fast_functional(model.visual)
     return replace(clip, model=model, f=f, theta_0=theta_0, pretrained=f"random image tower, seed {seed}")
 
 
@@ -229,15 +245,3 @@ def zero_shot_head(clip: Clip, classes: list[str], templates: list[str]) -> Floa
         embedding = clip.model.encode_text(tokens, normalize=True).mean(dim=0)
         rows.append(embedding / embedding.norm())
     return torch.stack(rows) * clip.model.logit_scale.exp()
-
-
-def classify(
-    features: Float[Tensor, "*batch dim"], head: Float[Tensor, "classes dim"]
-) -> Float[Tensor, "*batch classes"]:
-    """Logits: features, normalised after any linearisation (Appendix B), times the head.
-
-    Example:
-        >>> classify(torch.tensor([[3.0, 4.0]]), torch.eye(2))
-        tensor([[0.6000, 0.8000]])
-    """
-    return torch.nn.functional.normalize(features.to(head.dtype), dim=-1) @ head.T

@@ -1,49 +1,39 @@
-"""Which form of an operation runs: the fast one, or one that torch.func can differentiate."""
+"""Modules as functions whose linear layers and attention take the fast form on this machine, where there is one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 
-import torch
-from torch import Tensor
+from torch import nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode, has_torch_function
 
-from tangent_lib.fast.attention import self_attention
-from tangent_lib.fast.products import linear, plain_products, through_onednn
+from tangent_lib.linearization import functional
+from tangent_lib.runtime.inputs import Inputs, tensors_of
+from tangent_lib.runtime.operations import linear, self_attention, through_onednn
+from tangent_lib.task_vectors import Function, Params
 
 
-@contextmanager
-def forward_differentiable() -> Iterator[None]:
-    """Inside, attention and products are computed by operations that forward-mode differentiation knows.
-
-    ``nn.MultiheadAttention`` has a fused fast path in eval mode, scaled dot-product attention has fused kernels, and products
-    go through oneDNN; none has a forward derivative. This is the one place that switches them off, and back on afterwards.
-    """
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH), plain_products():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
-
-
-def fast_operations(params: dict[str, Tensor], x: Tensor) -> TorchFunctionMode | nullcontext:
-    """A context in which a module computes its linear layers and attention by ``products.linear``, where that can be used.
+def fast_functional(module: nn.Module) -> tuple[Function, Params]:
+    """``functional``, with linear layers and attention through oneDNN wherever that can be used; the same within rounding.
 
     Example:
-        >>> net, x = torch.nn.Linear(2, 3), torch.ones(1, 2)
-        >>> with fast_operations(dict(net.named_parameters()), x):
-        ...     fast = net(x)
-        >>> torch.allclose(fast, net(x))
+        >>> import torch
+        >>> net, x = nn.Linear(2, 3), torch.ones(1, 2)
+        >>> f, theta_0 = fast_functional(net)
+        >>> torch.allclose(f(theta_0, x), net(x))
         True
     """
-    if not through_onednn(x) or has_torch_function(tuple(params.values())):  # the latter have rules of their own
-        return nullcontext()
-    return _FastOperations()
+    plain, theta_0 = functional(module)
+
+    def f(params: Params, x: Inputs):
+        has_rules = has_torch_function(tuple(params.values()))  # such as tensors with tangents: they choose the form
+        if has_rules or not all(through_onednn(part) for part in tensors_of(x)):
+            return plain(params, x)
+        with _FastOperations():
+            return plain(params, x)
+
+    return f, theta_0
 
 
 class _FastOperations(TorchFunctionMode):

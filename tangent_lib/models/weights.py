@@ -10,11 +10,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tangent_lib.errors import InputError
+from tangent_lib.runtime.errors import InputError
 
 TORCH = (".pt", ".pth", ".bin")
 SUFFIXES = (".safetensors", *TORCH)
-IMPORT = "python -m tangent_lib.checkpoints import"
+IMPORT = "tangent checkpoints import"
 
 
 def first_line(error: BaseException) -> str:

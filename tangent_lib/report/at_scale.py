@@ -1,6 +1,6 @@
 """Tables of the page on running at scale: operations, memory, hours, disk, and results of every scale side by side.
 
-Operations and bytes are counted (``tangent_lib.step_counts``); hours follow from them by a share of the GPU's peak that the
+Operations and bytes are counted (``tangent_lib.cost.counted_steps``); hours follow from them by a share of the GPU's peak that the
 reader assumes. Imported by notebooks alone.
 """
 
@@ -14,19 +14,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from tangent_lib import miniature
-from tangent_lib.cost import WAYS
-from tangent_lib.errors import InputError
-from tangent_lib.finetune import Precision, Protocol
-from tangent_lib.jobs import TRAININGS
-from tangent_lib.manifests import load_manifest
+from tangent_lib.cli.finetune import TRAININGS
+from tangent_lib.cost.both_papers import CONTROL, PAPERS, Counts, kind_of, work
+from tangent_lib.cost.counted_steps import NUMBER, largest_micro_batch
+from tangent_lib.cost.measured_steps import WAYS
+from tangent_lib.data.manifests import load_manifest
+from tangent_lib.finetuning import Precision, Protocol
 from tangent_lib.modes import ATTENTION_MODES
 from tangent_lib.parameters import PAPER_TASKS
 from tangent_lib.recorded import FOLDER, is_of_shipped_weights
 from tangent_lib.report import paper, tables
 from tangent_lib.report.claim_measures import Record
-from tangent_lib.step_counts import NUMBER, largest_micro_batch
-from tangent_lib.workload import CONTROL, PAPERS, Counts, kind_of, work
+from tangent_lib.runtime.errors import InputError
 
 MODELS = ("ViT-B-32", "ViT-B-16", "ViT-L-14")  # of both papers
 MEMORIES = (16, 24, 40, 80, 141)  # GB that GPUs have
@@ -237,7 +236,7 @@ def scale_of(model: str) -> str:
         >>> scale_of("ViT-Mini-8"), scale_of("ViT-B-32")
         ('miniature', 'CLIP')
     """
-    return "miniature" if model in miniature.NAMES else "CLIP"
+    return "miniature" if model in MINIATURES else "CLIP"
 
 
 def results_table(records: Mapping[str, Record]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import spearmanr
 
-from tangent_lib.cost import LISTING_1
+from tangent_lib.cost.measured_steps import LISTING_1
 from tangent_lib.report import paper
 from tangent_lib.report.claim_measures import (
     ABSOLUTE,

@@ -21,8 +21,8 @@ from IPython.display import HTML
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from tangent_lib.errors import InputError
 from tangent_lib.report.plots import COLOURS
+from tangent_lib.runtime.errors import InputError
 
 FOLDER = Path(__file__).parent
 SCALE = [

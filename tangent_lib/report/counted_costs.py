@@ -15,18 +15,18 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from tangent_lib._fast.kernel import MEMORY
 from tangent_lib.analyses import NTK_NUMBERS
+from tangent_lib.cost.both_papers import CONTROL, PAPERS, Counts, kind_of, split_sizes, work
+from tangent_lib.cost.counted_steps import BATCHES, CLASSES, NUMBER, Tower, kept_for_backward
 from tangent_lib.editing import ALPHAS
-from tangent_lib.fast.kernel import MEMORY
-from tangent_lib.finetune import Protocol
-from tangent_lib.linearize import linearize as listing_1
-from tangent_lib.models import classify
+from tangent_lib.evaluation import classify
+from tangent_lib.finetuning import Protocol
+from tangent_lib.linearization import linearize as listing_1
 from tangent_lib.modes import ALL_MODES
 from tangent_lib.parameters import PAPER_PAIRS, PAPER_POINTS, PAPER_TASKS
 from tangent_lib.report.at_scale import GPUS, NONE, hours
 from tangent_lib.report.plots import COLOURS
-from tangent_lib.step_counts import BATCHES, CLASSES, NUMBER, Tower, kept_for_backward
-from tangent_lib.workload import CONTROL, PAPERS, Counts, kind_of, split_sizes, work
 
 F, F_LIN = (False, "all"), (True, "all")  # kinds of workload
 Panels = Mapping[str, Mapping[str, object]]

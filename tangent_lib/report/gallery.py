@@ -17,8 +17,8 @@ from shutil import rmtree
 
 import nbformat
 
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import ROOT
+from tangent_lib.runtime.disk import ROOT
+from tangent_lib.runtime.errors import InputError
 
 EXECUTED = ROOT / "book" / "executed"
 PAPERS = {"S1": ("tangent-space paper", "ortizjimenez2023tangent"), "S2": ("attention-only paper", "jin2024attention")}
@@ -143,7 +143,7 @@ def check_targets(found: dict[str, Target], rows: Sequence[Counterpart] = tuple(
     Example:
         >>> check_targets({}, [Counterpart("S1", "Figure 5", "", "05_linear_ft", "fig-linear")])
         Traceback (most recent call last):
-        tangent_lib.errors.InputError: the gallery lacks tangent-space paper, Figure 5: ...
+        tangent_lib.runtime.errors.InputError: the gallery lacks tangent-space paper, Figure 5: ...
     """
     missing = [row for row in rows if row.label not in found or found[row.label].page != row.page]
     if missing:

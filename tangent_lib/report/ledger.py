@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from tangent_lib import miniature
-from tangent_lib.errors import InputError
 from tangent_lib.recorded import recorded_path
 from tangent_lib.report.claim_measures import UNITS, Claim, NotRecorded, Part, Record, pick
 from tangent_lib.report.claims import CLAIMS
+from tangent_lib.runtime.errors import InputError
 
 LEVEL, LEAST = 0.05, 5  # of the test; seeds for a verdict
 REPRODUCED, PARTLY, NOT, UNTESTED = VERDICTS = ("reproduced", "partly", "not reproduced", "not tested at this scale")
@@ -58,7 +57,7 @@ class Entry:
 
 def read_records(model: str) -> dict[str, Record]:
     """The recorded files of a model and, for a miniature, of its siblings; those that exist."""
-    names = (model, *(name for name in miniature.NAMES if model in miniature.NAMES and name != model))
+    names = (model, *(name for name in MINIATURES if model in MINIATURES and name != model))
     return {name: json.loads(recorded_path(name).read_text()) for name in names if recorded_path(name).is_file()}
 
 

@@ -15,19 +15,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tangent_lib.cost import StepCost
+from tangent_lib._fast.kernel import ntk_of_outputs
+from tangent_lib._fast.tangents import linearize
+from tangent_lib.cost.measured_steps import StepCost
 from tangent_lib.editing import ALPHAS
-from tangent_lib.errors import InputError
-from tangent_lib.evaluate import features_at
-from tangent_lib.fast.kernel import ntk_of_outputs
-from tangent_lib.fast.linear import linearize
-from tangent_lib.linearize import Function
-from tangent_lib.linearize import linearize as listing_1
-from tangent_lib.manifests import ROOT
-from tangent_lib.models import Clip, classify
-from tangent_lib.ntk import ntk
+from tangent_lib.evaluation import classify, features_at
+from tangent_lib.kernels import ntk
+from tangent_lib.linearization import linearize as listing_1
+from tangent_lib.models.clip import Clip
 from tangent_lib.report import paper
-from tangent_lib.task_vectors import Params, add, apply
+from tangent_lib.runtime.disk import ROOT
+from tangent_lib.runtime.errors import InputError
+from tangent_lib.task_vectors import Function, Params, add, apply
 
 RESULTS = ROOT / "benchmarks" / "results"
 BENCHMARKS = {"linear_step": "", "alpha_sweep": "", "xi_grid": " --nonlinear", "ntk": ""}  # and options of theirs

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from tangent_lib.errors import InputError
 from tangent_lib.report.plots_xi import CASING, COLOUR_MAP
+from tangent_lib.runtime.errors import InputError
 
 SHAPES = "o^sD"
 DISTANCES = {  # of Experiment.xi_grid, to row and colour bar

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from tangent_lib.errors import InputError, unknown
+from tangent_lib.runtime.errors import InputError, unknown
 
 Grid = Mapping[str, Sequence]
 Number = float | int

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from tangent_lib import miniature
 from tangent_lib.editing import mean_and_spread
 from tangent_lib.experiment import Experiment
 from tangent_lib.modes import MODES
@@ -65,7 +64,7 @@ def records(run: Experiment, recorded: dict | None) -> dict[str, dict]:
     """This model's record, if there is one, and the other miniatures' where they have its tasks and protocol."""
     name, tasks, protocol = run.parameters.model, run.parameters.tasks, run.parameters.protocol.model_dump()
     records = {name: recorded} if recorded else {}
-    for other in miniature.NAMES if name in miniature.NAMES else ():
+    for other in MINIATURES if name in MINIATURES else ():
         if other != name and recorded_path(other).is_file():
             record = json.loads(recorded_path(other).read_text())
             same = set(tasks) <= record["zero_shot"].keys() and record["configuration"]["protocol"] == protocol

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from tangent_lib.cost import LISTING_1, StepCost
+from tangent_lib.cost.measured_steps import LISTING_1, StepCost
 from tangent_lib.disentanglement import DISTANCES
 from tangent_lib.experiment import Experiment
 from tangent_lib.recorded import Summaries

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tangent_lib import miniature
 from tangent_lib.editing import mean_and_spread
 from tangent_lib.recorded import FOLDER
 from tangent_lib.report.plots_xi import Grid, Interval, Number, area_below, grid_of
@@ -103,7 +102,7 @@ def diagonals(summaries: Mapping[str, Mapping[str, dict]], reference: str, pairs
 
 
 def recorded_grids(
-    modes: Sequence[str], pair: str, models: Sequence[str] = miniature.NAMES, folder: Path = FOLDER
+    modes: Sequence[str], pair: str, models: Sequence[str] = MINIATURES, folder: Path = FOLDER
 ) -> tuple[dict[str, dict[str, Grid | None]], list[str]]:
     """The recorded grids of a pair for several models (tangent-space paper, Figure 9), and where each comes from.
 

@@ -1,12 +1,16 @@
-"""Room on a disk: asked for before any work, and what to say when there is none."""
+"""Files and disks: where the repository lies, files that are written whole or not at all, room asked for before any work."""
 
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import uuid
 from pathlib import Path
 
-from tangent_lib.errors import InputError
+from tangent_lib.runtime.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]  # of the repository
 
 
 class DiskFull(InputError):
@@ -22,7 +26,7 @@ def check_disk(path: Path, gigabytes: int | float, what: str) -> None:
     Example:
         >>> check_disk(Path("data/cars"), 1e9, "Cars")
         Traceback (most recent call last):
-        tangent_lib.disk.DiskFull: Cars needs 1000000000.0 GB of disk, but only ... are free at ...
+        tangent_lib.runtime.disk.DiskFull: Cars needs 1000000000.0 GB of disk, but only ... are free at ...
     """
     if gigabytes * 1e9 > free_bytes(path):
         raise full_disk(what, gigabytes * 1e9, path)
@@ -67,3 +71,26 @@ def is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "file")
+        >>> write_whole(path, b"all of it"), path.read_bytes()
+        (None, b'all of it')
+    """
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")  # read by others too, where the umask lets them
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and is_full(error):
+            raise full_disk(f"'{path.name}'", len(data), path.parent) from error
+        raise

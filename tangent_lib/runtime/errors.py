@@ -1,13 +1,32 @@
-"""The one kind of error that a reader's input causes: it names the value, the allowed ones and the way out."""
+"""The one kind of error that a reader's input causes: it names the value and the allowed ones, and, as a note, the way out.
+
+What is raised below knows facts alone, and which setting they come from. The layer that knows how settings are given, on a
+command line or to a notebook, adds the way out: ``ways_out``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
 class InputError(ValueError):
-    """A parameter, a file or a folder given by the reader cannot be used."""
+    """A parameter, a file or a folder given by the reader cannot be used.
+
+    Attributes:
+        setting: the name of what was given, where it has one that the layers above know.
+    """
+
+    def __init__(self, message: str = "", setting: str = ""):
+        super().__init__(message)
+        self.setting = setting
+
+
+class NotFinite(FloatingPointError):
+    """Training left the finite numbers."""
+
+    setting = "learning_rate"
 
 
 def unknown(what: str, value: object, allowed: Iterable[str], way_out: str = "") -> InputError:
@@ -21,3 +40,36 @@ def unknown(what: str, value: object, allowed: Iterable[str], way_out: str = "")
     near = get_close_matches(str(value), allowed, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     return InputError(f"unknown {what} '{value}': {hint}Allowed: {', '.join(allowed)}. {way_out}".strip())
+
+
+@contextmanager
+def ways_out(by_setting: Mapping[str, str]) -> Iterator[None]:
+    """Inside, an error over one of these settings gets the way out as a note; once, however many layers it passes.
+
+    Example:
+        >>> with ways_out({"points": "give fewer with -p points"}):
+        ...     raise InputError("300 points asked for, there are 200", setting="points")
+        Traceback (most recent call last):
+        tangent_lib.runtime.errors.InputError: 300 points asked for, there are 200
+        give fewer with -p points
+    """
+    try:
+        yield
+    except (InputError, NotFinite) as error:
+        note = by_setting.get(error.setting)
+        if note and note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+        raise
+
+
+def in_full(error: BaseException) -> str:
+    """An error's message with its ways out, for a person.
+
+    Example:
+        >>> error = InputError("no tasks given")
+        >>> error.add_note("name some with -p tasks")
+        >>> in_full(error)
+        'no tasks given: name some with -p tasks'
+    """
+    notes = getattr(error, "__notes__", ())
+    return ": ".join([str(error).removesuffix("."), "; ".join(notes)]) if notes else str(error)

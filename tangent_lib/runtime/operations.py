@@ -1,4 +1,4 @@
-"""Matrix products on processors through oneDNN.
+"""Which form of an operation runs: matrix products and attention, the fast one or one that torch.func can differentiate.
 
 PyTorch's own products in fp32 go through MKL, which on processors of other makers than Intel leaves AVX-512 unused: there,
 oneDNN takes about half the time. PyTorch ships both.
@@ -14,8 +14,27 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from tangent_lib.runtime.private_doors import inside_func_transform, onednn_add_product, onednn_product
 
 _enabled = True
+
+
+@contextmanager
+def forward_differentiable() -> Iterator[None]:
+    """Inside, attention and products are computed by operations that forward-mode differentiation knows.
+
+    ``nn.MultiheadAttention`` has a fused fast path in eval mode, scaled dot-product attention has fused kernels, and products
+    go through oneDNN; none has a forward derivative. This is the one place that switches them off, and back on afterwards.
+    """
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), plain_products():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
 @contextmanager
@@ -62,7 +81,7 @@ def add_linear(to: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     if not through_onednn(x) or not through_onednn(weight):
         return to.add_(F.linear(x, weight))
     rows, sums = _dense(x.reshape(-1, x.shape[-1])), to.reshape(-1, to.shape[-1])
-    return torch.ops.mkldnn._linear_pointwise.binary(rows, sums, _dense(weight), None, "add").view(to.shape)
+    return onednn_add_product(rows, sums, _dense(weight)).view(to.shape)
 
 
 def through_onednn(tensor: Tensor) -> bool:
@@ -73,22 +92,17 @@ def through_onednn(tensor: Tensor) -> bool:
         and tensor.dtype == torch.float32
         and tensor.device.type == "cpu"
         and tensor.numel() > 0
-        and not differentiated_by_func()
+        and not inside_func_transform()
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.enabled
         and torch.backends.mkldnn.is_available()
     )
 
 
-def differentiated_by_func() -> bool:
-    """Whether this runs inside grad, jvp or vmap of torch.func, which cannot look into oneDNN."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
-
-
 def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a b^T + bias; both may be transposed views."""
     bias = None if bias is None else bias.contiguous()  # oneDNN reads it as if it were
-    return torch.ops.mkldnn._linear_pointwise(_dense(a), _dense(b), bias, "none", [], "")
+    return onednn_product(_dense(a), _dense(b), bias)
 
 
 def _dense(a: Tensor) -> Tensor:
@@ -113,3 +127,46 @@ class _Linear(torch.autograd.Function):
             _product(gradient.t(), x.t()) if for_weight else None,
             gradient.sum(dim=0) if for_bias else None,
         )
+
+
+def self_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    embed_dim_to_check: int,
+    num_heads: int,
+    in_proj_weight: Tensor | None,
+    in_proj_bias: Tensor | None,
+    bias_k: Tensor | None,
+    bias_v: Tensor | None,
+    add_zero_attn: bool,
+    dropout_p: float,
+    out_proj_weight: Tensor,
+    out_proj_bias: Tensor | None,
+    training: bool = True,
+    need_weights: bool = True,
+    **options: object,
+) -> tuple[Tensor, None] | None:
+    """What ``torch.nn.functional.multi_head_attention_forward`` gives, or None where this is not plain self-attention.
+
+    That is: one sequence for query, key and value, ``(tokens, batch, dim)``, no mask, no weights asked for.
+
+    Example:
+        >>> import torch
+        >>> x, net = torch.ones(3, 2, 4), torch.nn.MultiheadAttention(4, num_heads=2)
+        >>> packed = (net.in_proj_weight, net.in_proj_bias, None, None, False, 0.0, net.out_proj.weight, net.out_proj.bias)
+        >>> z, _ = self_attention(x, x, x, 4, 2, *packed, need_weights=False)
+        >>> torch.allclose(z, net(x, x, x)[0], atol=1e-6)
+        True
+    """
+    asked = [name for name, option in options.items() if option is not None and option is not False]
+    beyond = need_weights or add_zero_attn or bias_k is not None or in_proj_weight is None or query.dim() != 3
+    if not (query is key is value) or beyond or set(asked) - {"average_attn_weights"}:
+        return None
+    x = query.transpose(0, 1)  # what nn.MultiheadAttention had transposed before: contiguous again
+    batch, tokens, dim = x.shape
+    packed = linear(x, in_proj_weight, in_proj_bias).reshape(batch, tokens, 3, num_heads, dim // num_heads)
+    q, k, v = packed.permute(2, 0, 3, 1, 4).unbind(0)
+    mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p if training else 0.0)
+    mixed = mixed.transpose(1, 2).reshape(batch, tokens, dim)
+    return linear(mixed, out_proj_weight, out_proj_bias).transpose(0, 1), None

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor
 
-from tangent_lib.errors import InputError
-from tangent_lib.store import Entry, Store
+from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.private_doors import accelerate_started
+from tangent_lib.runtime.store import Entry, Store
 
 PATIENCE = timedelta(days=7)  # for as long others may wait while the first waits for what another job computes
 TOGETHER = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
@@ -31,7 +32,7 @@ def accelerator(device: torch.device) -> Accelerator:
         1
     """
     found = Accelerator(
-        cpu=device.type == "cpu" and not PartialState._shared_state,
+        cpu=device.type == "cpu" and not accelerate_started(),
         mixed_precision="no",
         dynamo_backend="no",
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
@@ -54,7 +55,9 @@ def own_device(device: str) -> str:
         >>> own_device("cpu")
         'cpu'
     """
-    number, processes = (int(os.environ.get(name, default)) for name, default in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)))
+    number, processes = (
+        int(os.environ.get(name, default)) for name, default in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
+    )
     if device != "cuda" or processes == 1:
         return device
     if processes > torch.cuda.device_count():
@@ -100,5 +103,7 @@ def fetch_together(
     processes.wait_for_everyone()
     found = store.find(kind, config)
     if found is None:
-        raise InputError(f"process {processes.process_index} does not see the store '{store.root}': it must be shared by all")
+        raise InputError(
+            f"process {processes.process_index} does not see the store '{store.root}': it must be shared by all"
+        )
     return found

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
+from tangent_lib.runtime.disk import ROOT
 
 
 @cache

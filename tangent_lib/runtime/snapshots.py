@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.optim import AdamW
 
-from tangent_lib.store import write_whole
+from tangent_lib.runtime.disk import write_whole
 
 
 class Snapshots:

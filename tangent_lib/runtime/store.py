@@ -11,10 +11,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import tempfile
 import time
-import uuid
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,9 +23,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from tangent_lib.disk import full_disk, is_full
-from tangent_lib.errors import InputError
-from tangent_lib.provenance import provenance
+from tangent_lib.runtime.disk import write_whole
+from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.provenance import provenance
 
 VERSION = 1  # raise it when a change of code changes results: the store then computes them anew
 
@@ -59,7 +57,10 @@ class Store:
         self.root = Path(root)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.root) as file, FileLock(f"{file.name}.lock", fallback_to_soft=False):
+            with (
+                tempfile.NamedTemporaryFile(dir=self.root) as file,
+                FileLock(f"{file.name}.lock", fallback_to_soft=False),
+            ):
                 Path(f"{file.name}.lock").unlink(missing_ok=True)
         except OSError as error:
             if error.errno == errno.ENOSYS:
@@ -169,25 +170,3 @@ def _canonical(value: object) -> str:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(_canonical(value).encode()).hexdigest()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing.
-
-    Example:
-        >>> path = Path(tempfile.mkdtemp(), "file")
-        >>> write_whole(path, b"all of it"), path.read_bytes()
-        (None, b'all of it')
-    """
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")  # read by others too, where the umask lets them
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and is_full(error):
-            raise full_disk(f"'{path.name}'", len(data), path.parent) from error
-        raise

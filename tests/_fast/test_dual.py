@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tangent_lib import linearize as plain
-from tangent_lib.fast import dual
-from tangent_lib.fast.dual import RULES, Dual, NotCovered, takes, tangent_of, value_of
-from tangent_lib.fast.linear import linearize, value_and_tangents
-from tangent_lib.linearize import functional
+from tangent_lib import linearization as plain
+from tangent_lib._fast import dual
+from tangent_lib._fast.dual import RULES, Dual, NotCovered, takes, tangent_of, value_of
+from tangent_lib._fast.tangents import linearize, value_and_tangents
+from tangent_lib.linearization import functional
 from tangent_lib.task_vectors import apply
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.func import jacrev
 from torch.nn import functional as F
 
-from tangent_lib.errors import InputError
-from tangent_lib.fast import kernel
-from tangent_lib.fast.kernel import ntk_of_outputs
-from tangent_lib.linearize import Function, forward_differentiable, functional
-from tangent_lib.models import classify
-from tangent_lib.ntk import ntk
-from tangent_lib.task_vectors import Params
+from tangent_lib._fast import kernel
+from tangent_lib._fast.kernel import ntk_of_outputs
+from tangent_lib.evaluation import classify
+from tangent_lib.kernels import ntk
+from tangent_lib.linearization import functional
+from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.operations import forward_differentiable
+from tangent_lib.task_vectors import Function, Params
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 

@@ -12,9 +12,9 @@ from torch.func import jvp
 from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from tangent_lib.fast import dual, rules
-from tangent_lib.fast.dual import RULES, Dual, tangent_of, value_of
-from tangent_lib.linearize import forward_differentiable
+from tangent_lib._fast import dual, rules
+from tangent_lib._fast.dual import RULES, Dual, tangent_of, value_of
+from tangent_lib.runtime.operations import forward_differentiable
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 RNG = torch.Generator().manual_seed(0)

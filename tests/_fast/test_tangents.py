@@ -7,17 +7,17 @@ from functools import cache
 
 import pytest
 import torch
+from tangent_lib.selection import SELECTIONS, select
 from test_real_towers import CONFIGS, TEXT, shaken
 from torch import Tensor, nn
 from torch.func import grad, jacrev, jvp, vmap
 
-from tangent_lib import linearize as plain
-from tangent_lib.fast import linear as fast
-from tangent_lib.fast.linear import linearize, value_and_tangents
-from tangent_lib.linearize import functional
-from tangent_lib.models import load_clip
-from tangent_lib.selection import SELECTIONS, select
-from tangent_lib.step_counts import kept_for_backward
+from tangent_lib import linearization as plain
+from tangent_lib._fast import tangents as fast
+from tangent_lib._fast.tangents import linearize, value_and_tangents
+from tangent_lib.cost.counted_steps import kept_for_backward
+from tangent_lib.linearization import functional
+from tangent_lib.models.clip import load_clip
 from tangent_lib.task_vectors import MismatchError, apply, scale
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
@@ -175,7 +175,7 @@ def test_a_tower_that_writes_into_its_tensors_says_so(own, name):
 
 @pytest.mark.parametrize("name", ["miniature", *VITS])
 def test_a_vision_transformer_is_covered_by_rules(own, name, monkeypatch):
-    monkeypatch.setattr("tangent_lib.fast.dual._say", lambda operation: pytest.fail(f"{operation} has no rule"))
+    monkeypatch.setattr("tangent_lib._fast.dual._say", lambda operation: pytest.fail(f"{operation} has no rule"))
     f, theta_0, tau, x = shaken(own(name))
     value_and_tangents(f, theta_0, [tau], x)
 

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.func import jacrev
 from torch.nn import functional as F
 
-from tangent_lib.fast.kernel import ntk_of_outputs
-from tangent_lib.fast.watched import NotWatched, Use, watch
-from tangent_lib.linearize import Function, forward_differentiable, functional
-from tangent_lib.task_vectors import Params
+from tangent_lib._fast.kernel import ntk_of_outputs
+from tangent_lib._fast.watched import NotWatched, Use, watch
+from tangent_lib.linearization import functional
+from tangent_lib.runtime.operations import forward_differentiable
+from tangent_lib.task_vectors import Function, Params
 
 CLOSE, POINTS = {"rtol": 1e-10, "atol": 1e-10}, 4
 RNG = torch.Generator().manual_seed(0)

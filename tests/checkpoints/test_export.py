@@ -13,10 +13,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tangent_lib.checkpoints.export import TaskVectorCard, export_task_vector
-from tangent_lib.errors import InputError
-from tangent_lib.finetune import Protocol
-from tangent_lib.linearize import linearize
-from tangent_lib.models import fingerprint
+from tangent_lib.finetuning import Protocol
+from tangent_lib.linearization import linearize
+from tangent_lib.models.clip import fingerprint
+from tangent_lib.runtime.errors import InputError
 from tangent_lib.task_vectors import apply
 
 

@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from tangent_lib.checkpoints import inert
-from tangent_lib.checkpoints.admits import read_tensors
-from tangent_lib.errors import InputError
+from tangent_lib.checkpoints.tensors import read_tensors
+from tangent_lib.runtime.errors import InputError
 
 
 class Call:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from published import TASKS
-
-from tangent_lib.checkpoints.imported import import_family
-from tangent_lib.errors import InputError
-from tangent_lib.experiment import Experiment
-from tangent_lib.jobs import finetune_job
-from tangent_lib.parameters import check_parameters
 from tangent_lib.recorded import configuration
 from tests.datasets.small_files import write_all
+
+from tangent_lib.checkpoints.imported import import_family
+from tangent_lib.cli.finetune import finetune_job
+from tangent_lib.experiment import Experiment
+from tangent_lib.parameters import check_parameters
+from tangent_lib.runtime.errors import InputError
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from published import TASKS
 from tangent_lib.checkpoints.families import FAMILIES
 from tangent_lib.checkpoints.imported import import_family, open_imported
 from tangent_lib.checkpoints.sources import Folder, Hub
-from tangent_lib.errors import InputError
+from tangent_lib.runtime.errors import InputError
 
 NOT_FOUND = httpx2.Response(404, request=httpx2.Request("GET", "https://huggingface.co"))
 COMMIT = "c8d352f0000000000000000000000000000000ab"

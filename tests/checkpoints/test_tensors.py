@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tangent_lib.checkpoints.admits import read_tensors
-from tangent_lib.errors import InputError
+from tangent_lib.checkpoints.tensors import read_tensors
+from tangent_lib.runtime.errors import InputError
 
 
 def old_save(value, path):

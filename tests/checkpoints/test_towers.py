@@ -9,8 +9,8 @@ from torch import nn
 
 from tangent_lib.checkpoints.families import FAMILIES
 from tangent_lib.checkpoints.towers import TEXT_TOWER, encoder_names, to_image_tower, transformers_names
-from tangent_lib.errors import InputError
-from tangent_lib.models import untrained
+from tangent_lib.models.clip import untrained
+from tangent_lib.runtime.errors import InputError
 
 FORMS = {"encoder": FAMILIES["tall_masks"], "transformers": FAMILIES["tanganke"]}
 BLOCK = "transformer.resblocks.2."

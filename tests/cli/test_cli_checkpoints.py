@@ -10,14 +10,14 @@ import torch
 from published import TASKS
 from safetensors import safe_open
 from safetensors.torch import load_file
-
-from tangent_lib.checkpoints.__main__ import main
-from tangent_lib.checkpoints.families import FAMILIES
-from tangent_lib.checkpoints.zero_shot import check_zero_shot
-from tangent_lib.experiment import Experiment
-from tangent_lib.manifests import ROOT
-from tangent_lib.parameters import PAPER_TASKS, check_parameters
 from tests.datasets.small_files import write_all
+
+from tangent_lib.checkpoints.families import FAMILIES
+from tangent_lib.cli.checkpoints import main
+from tangent_lib.cli.zero_shot import check_zero_shot
+from tangent_lib.experiment import Experiment
+from tangent_lib.parameters import PAPER_TASKS, check_parameters
+from tangent_lib.runtime.disk import ROOT
 
 MINIATURE = ["--model", "ViT-Mini-8", "--pretrained", "none", "--tasks", "Cars,MNIST"]
 

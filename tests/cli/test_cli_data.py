@@ -10,11 +10,11 @@ import pytest
 import small_files
 from prepared import forget_manifests, write
 
-from tangent_lib.datasets import __main__ as command
-from tangent_lib.datasets import prepare
-from tangent_lib.datasets.__main__ import main
-from tangent_lib.datasets.prepare import prepared_folder, read_card
-from tangent_lib.manifests import load_manifest
+from tangent_lib.cli import data as command
+from tangent_lib.cli.data import main
+from tangent_lib.data import prepare
+from tangent_lib.data.manifests import load_manifest
+from tangent_lib.data.prepare import prepared_folder, read_card
 
 
 @pytest.fixture
@@ -202,12 +202,12 @@ def test_an_invalid_manifest_is_refused_in_a_message(root, run):
 def test_other_commands_are_refused_with_the_usage(capsys, arguments):
     with pytest.raises(SystemExit) as raised:
         main(arguments.split())
-    assert raised.value.code == 2 and "usage: python -m tangent_lib.datasets" in capsys.readouterr().err
+    assert raised.value.code == 2 and "usage: tangent data" in capsys.readouterr().err
 
 
 def test_as_a_module(root, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["datasets", "verify", "MNIST", "--data-root", str(root)])
     monkeypatch.delitem(sys.modules, command.__name__)
     with pytest.raises(SystemExit) as raised:
-        runpy.run_module("tangent_lib.datasets", run_name="__main__")
+        runpy.run_module("tangent_lib.data", run_name="__main__")
     assert raised.value.code == 1 and capsys.readouterr().out == f"fault MNIST: not prepared in {root}\n"

@@ -7,12 +7,12 @@ import json
 import pytest
 import torch
 
-from tangent_lib import trial
-from tangent_lib.errors import InputError
+from tangent_lib.cli.finetune import TRAININGS, finetune_job, main
+from tangent_lib.cost import dry_run as trial
 from tangent_lib.experiment import Experiment
-from tangent_lib.jobs import TRAININGS, finetune_job, main
 from tangent_lib.modes import ABLATION_MODES, ALL_MODES
 from tangent_lib.parameters import check_parameters, given_parameters
+from tangent_lib.runtime.errors import InputError
 
 SHORT = {"tasks": "Digits", "steps": "2", "batch_size": "8"}
 
@@ -100,7 +100,7 @@ def test_a_gpu_out_of_memory_says_what_to_lower(tmp_path, monkeypatch, capsys):
     def too_large(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    monkeypatch.setattr("tangent_lib.finetune._gradients", too_large)
+    monkeypatch.setattr("tangent_lib.finetuning._gradients", too_large)
     assert main(["finetune", "--task", "Digits", "--training", "linear", *arguments(tmp_path, micro_batch="4")]) == 2
     error = capsys.readouterr().err
     parts = ("4 images at a time", "-p micro_batch", "-p precision bf16", "Tried to allocate 20.00")

@@ -15,8 +15,8 @@ import pytest
 from fake_kubernetes import Cluster
 
 from tangent_lib import parameters
-from tangent_lib.manifests import ROOT
-from tangent_lib.workflow.config import PAGES, TRAININGS
+from tangent_lib.cli.workflow_config import PAGES, TRAININGS
+from tangent_lib.runtime.disk import ROOT
 
 BIN = Path(sys.executable).parent
 BOOK = "runs/workflow/book/ViT-Mini-8"
@@ -75,7 +75,7 @@ def test_both_papers_are_listed_job_by_job(place):
     models = ("ViT-B-32", "ViT-B-16", "ViT-L-14")
     both = {each for each in listed if each[1] in models}
     assert both == set(product(TRAININGS, models, parameters.PAPER_TASKS, "01234")) and len(both) == 960
-    command = r"gpus 1 \S+ -m tangent_lib.jobs finetune --task (\w+) --training (\S+) -p model (\S+) -p seeds (\d)"
+    command = r"gpus 1 \S+ -m tangent_lib.cli.finetune finetune --task (\w+) --training (\S+) -p model (\S+) -p seeds (\d)"
     commands = re.findall(command, output)
     assert sorted((training, model, task, seed) for task, training, model, seed in commands) == sorted(both)
     found = jobs_of(output)
@@ -95,7 +95,7 @@ def test_the_book_alone_and_with_the_other_miniatures(place):
 def test_several_gpus_of_a_cluster_train_together(place):
     several = ("--config", "gpus_per_job=4", "records={'ViT-B-32': {}}", "--", f"{RECORD}/linear/Cars-3.json")
     code, output = finish(start(place, "local", "-n", "-p", "--mode", "remote", *several))  # as the job itself sees it
-    command = "accelerate launch --multi_gpu .*--num_processes 4 .*-m tangent_lib.jobs finetune --task Cars --training linear"
+    command = "accelerate launch --multi_gpu .*--num_processes 4 .*-m tangent_lib.cli.finetune finetune --task Cars --training linear"
     assert code == 0 and re.search(command, output)
     assert "workflow.gpus" not in output  # the scheduler has chosen the GPUs
 
@@ -110,7 +110,7 @@ def test_four_fine_tunings_two_at_a_time_one_is_killed_and_tried_again(place, st
     process = start(place, "local", "--cores", 2, *quick(store), "--", *receipts)
     at_once, killed = 0, None
     while process.poll() is None and at_once < 2:
-        running = [each for each in descendants(process) if "tangent_lib.jobs" in each.info["cmdline"]]
+        running = [each for each in descendants(process) if "tangent_lib.cli.finetune" in each.info["cmdline"]]
         pythons = {tuple(each.info["cmdline"]) for each in running}
         at_once = max(at_once, len(pythons))
         if running and killed is None:

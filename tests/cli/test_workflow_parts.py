@@ -8,20 +8,30 @@ import sys
 import numpy as np
 import pytest
 
-from tangent_lib import jobs, miniature, parameters, recorded
-from tangent_lib.errors import InputError
+from tangent_lib import miniature, parameters, recorded
+from tangent_lib.cli import finetune as jobs
+from tangent_lib.cli.workflow_config import (
+    MEASURED,
+    MINIATURES,
+    PAGES,
+    SECTIONS,
+    TRAININGS,
+    defaults,
+    listed,
+    read_config,
+)
+from tangent_lib.cli.workflow_parts import read_parts
 from tangent_lib.experiment import Experiment
-from tangent_lib.manifests import ROOT
 from tangent_lib.modes import ALL_MODES
-from tangent_lib.workflow.config import MEASURED, MINIATURES, PAGES, SECTIONS, TRAININGS, defaults, listed, read_config
-from tangent_lib.workflow.parts import read_parts
+from tangent_lib.runtime.disk import ROOT
+from tangent_lib.runtime.errors import InputError
 
 
 def test_lists_agree_with_the_library():
     assert sorted(PAGES) == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
     assert tuple(jobs.TRAININGS) == TRAININGS
     assert tuple(SECTIONS) == tuple(recorded.SECTIONS)
-    assert set(MINIATURES) == set(miniature.NAMES)
+    assert set(MINIATURES) == set(MINIATURES)
     assert set(defaults()) == set(parameters.NAMES)
 
 
@@ -121,7 +131,7 @@ def test_a_job_of_some_sections_leaves_a_receipt_and_no_record(tmp_path, monkeyp
 # -- GPUs of one machine ---------------------------------------------------------------------------------------------------
 def on_gpus(folder, count, *command, devices):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": devices, "TMPDIR": str(folder)}
-    command = [sys.executable, "-m", "tangent_lib.workflow.gpus", str(count), *command]
+    command = [sys.executable, "-m", "tangent_lib.cli.gpus", str(count), *command]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -5,21 +5,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-
-from tangent_lib import workload
 from tangent_lib.analyses import Analyses
-from tangent_lib.data import ImageArray
+
+from tangent_lib._fast import kernel
+from tangent_lib.cli.finetune import TRAININGS
+from tangent_lib.cost import both_papers as workload
+from tangent_lib.cost.both_papers import PAPERS, kind_of, split_sizes, work
+from tangent_lib.cost.counted_steps import StepCount
+from tangent_lib.data.manifests import load_manifest
+from tangent_lib.data.tasks import ImageArray
 from tangent_lib.disentanglement import xi_at
 from tangent_lib.editing import ALPHAS
-from tangent_lib.errors import InputError
-from tangent_lib.evaluate import accuracies_along
-from tangent_lib.fast import kernel
-from tangent_lib.finetune import Protocol
-from tangent_lib.jobs import TRAININGS
-from tangent_lib.manifests import load_manifest
+from tangent_lib.evaluation import accuracies_along
+from tangent_lib.finetuning import Protocol
 from tangent_lib.parameters import PAPER_PAIRS
-from tangent_lib.step_counts import StepCount
-from tangent_lib.workload import PAPERS, kind_of, split_sizes, work
+from tangent_lib.runtime.errors import InputError
 
 KINDS = set(map(kind_of, TRAININGS))
 TASKS, KEPT = 8, ("tensors", "values")

@@ -7,10 +7,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tangent_lib import step_counts
-from tangent_lib.cost import WAYS, step_costs
-from tangent_lib.errors import InputError
-from tangent_lib.step_counts import (
+from tangent_lib.cost import counted_steps as step_counts
+from tangent_lib.cost.counted_steps import (
     CLASSES,
     StepCount,
     Tower,
@@ -19,6 +17,8 @@ from tangent_lib.step_counts import (
     largest_micro_batch,
     shapes_only,
 )
+from tangent_lib.cost.measured_steps import WAYS, step_costs
+from tangent_lib.runtime.errors import InputError
 
 # width, layers, patch, dim
 SHAPES = {"ViT-B-32": (768, 12, 32, 512), "ViT-B-16": (768, 12, 16, 512), "ViT-L-14": (1024, 24, 14, 768)}

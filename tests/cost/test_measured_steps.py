@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-
-from tangent_lib import cost
-from tangent_lib.cost import LISTING_1, WAYS, step_costs
-from tangent_lib.errors import InputError
-from tangent_lib.linearize import functional
 from tangent_lib.selection import select
+
+from tangent_lib.cost import measured_steps as cost
+from tangent_lib.cost.measured_steps import LISTING_1, WAYS, step_costs
+from tangent_lib.linearization import functional
+from tangent_lib.runtime.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import zipfile
 
 import pytest
 
-from tangent_lib.datasets.unpack import unpack
-from tangent_lib.errors import InputError
+from tangent_lib.data.unpack import unpack
+from tangent_lib.runtime.errors import InputError
 
 NOISE = random.Random(0).randbytes(30_000)
 TREE = {

@@ -7,8 +7,8 @@ from file_server import FileServer
 from huggingface_hub import constants
 from prepared import arrays_of, items_of
 
-from tangent_lib.datasets import resume
-from tangent_lib.datasets.packed import write_split
+from tangent_lib.data import resume
+from tangent_lib.data.packed import write_split
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import small_files
 import yaml
 from PIL import Image
 
-from tangent_lib.datasets.listing import Item, Listing
-from tangent_lib.datasets.prepare import prepare
-from tangent_lib.manifests import load_manifest, task_names
+from tangent_lib.data.listing import Item, Listing
+from tangent_lib.data.manifests import load_manifest, task_names
+from tangent_lib.data.prepare import prepare
 
 FORMATS = [(task, layout) for task, layouts in small_files.LAYOUTS.items() for layout in layouts]
 SIZES = [(5, 7), (1, 1), (16, 3), (5, 7), (9, 9)]

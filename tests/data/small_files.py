@@ -21,7 +21,7 @@ import yaml
 from PIL import Image
 from scipy.io import savemat
 
-from tangent_lib.manifests import OWN, load_manifest
+from tangent_lib.data.manifests import OWN, load_manifest
 
 # fmt: off
 CLASSES = {  # by their folders, or what else stands for them in the true files, with their names in CLIP's wording

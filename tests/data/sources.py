@@ -6,7 +6,7 @@ import hashlib
 
 from archives import NOISE, TREE, files_of, tarred, zipped
 
-from tangent_lib.manifests import Manifest
+from tangent_lib.data.manifests import Manifest
 
 COMMIT = "a" * 40
 SHARDS = {f"data/{split}-0000{i}-of-00002.parquet": NOISE[i:] for split in ("train", "test") for i in range(2)}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from tangent_lib.batches import batches, shuffled, training_batches
-from tangent_lib.data import ImageArray
+from tangent_lib.data.batches import batches, shuffled, training_batches
+from tangent_lib.data.tasks import ImageArray
 
 CPU = torch.device("cpu")
 HALF = (0.5, 0.5, 0.5)

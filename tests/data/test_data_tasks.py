@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from tangent_lib import data
-from tangent_lib.batches import training_batches
-from tangent_lib.data import SPLITS, ImageArray, load_task, random_points
-from tangent_lib.datasets.prepare import prepare
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import load_manifest, task_names
+from tangent_lib.data import tasks as data
+from tangent_lib.data.batches import training_batches
+from tangent_lib.data.manifests import load_manifest, task_names
+from tangent_lib.data.prepare import prepare
+from tangent_lib.data.tasks import SPLITS, ImageArray, load_task, random_points
+from tangent_lib.runtime.errors import InputError
 
 CPU = torch.device("cpu")
 HALF = (0.5, 0.5, 0.5)
@@ -58,7 +58,7 @@ def test_a_tenth_of_train_is_held_out_and_disjoint(textures, random_clip):
 
 def test_files_as_they_came_are_prepared_at_first_use_and_not_again(textures, random_clip, monkeypatch):
     first = load_task("Texture3", random_clip, data_root=textures)
-    monkeypatch.setattr("tangent_lib.datasets.prepare._prepare", lambda *args: pytest.fail("prepared again"))
+    monkeypatch.setattr("tangent_lib.data.prepare._prepare", lambda *args: pytest.fail("prepared again"))
     again = load_task("Texture3", random_clip, data_root=textures)
     assert first.digest == again.digest and first.classes == again.classes == ["banded", "polka-dotted", "very rough"]
 
@@ -143,7 +143,7 @@ def test_the_fingerprint_sees_images_and_prompts(textures, random_clip, tmp_path
 
 
 def test_data_that_are_not_there_are_refused(tmp_path, random_clip):
-    with pytest.raises(InputError, match=r"no data for DTD.*tangent_lib.datasets prepare DTD"):
+    with pytest.raises(InputError, match=r"no data for DTD.*tangent_lib.data prepare DTD"):
         load_task("DTD", random_clip, data_root=tmp_path)
 
 

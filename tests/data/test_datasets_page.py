@@ -7,9 +7,10 @@ import re
 import pytest
 import yaml
 
-from tangent_lib.datasets.layouts import LAYOUTS, find_layout
-from tangent_lib.manifests import ROOT, Manifest, load_manifest
+from tangent_lib.data.layouts import LAYOUTS, find_layout
+from tangent_lib.data.manifests import Manifest, load_manifest
 from tangent_lib.parameters import PAPER_TASKS
+from tangent_lib.runtime.disk import ROOT
 
 REAL = (*PAPER_TASKS, "ImageNet")
 PAGE = (ROOT / "book" / "datasets.md").read_text()

@@ -13,9 +13,9 @@ from archives import contents, zipped
 from huggingface_hub import constants
 from sources import COMMIT, HUB, REPO, WHOLE, archives, fetched_files, in_sight, manifest, sha256
 
-from tangent_lib.datasets import fetch as fetching
-from tangent_lib.datasets.fetch import fetch, recorded
-from tangent_lib.errors import InputError
+from tangent_lib.data import fetch as fetching
+from tangent_lib.data.fetch import fetch, recorded
+from tangent_lib.runtime.errors import InputError
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

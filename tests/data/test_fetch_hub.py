@@ -8,8 +8,8 @@ import huggingface_hub
 import pytest
 from sources import COMMIT, HUB, REPO, SHARDS, fetched_files, in_sight, manifest
 
-from tangent_lib.datasets.fetch import Fetched, fetch, recorded
-from tangent_lib.errors import InputError
+from tangent_lib.data.fetch import Fetched, fetch, recorded
+from tangent_lib.runtime.errors import InputError
 
 
 @pytest.mark.parametrize("revision", [None, COMMIT, "main"])

@@ -11,9 +11,9 @@ import pytest
 from archives import NOISE, contents
 from sources import COMMIT, HUB, REPO, WHOLE, archives, fetched_files, in_sight, manifest
 
-from tangent_lib.datasets.fetch import fetch
-from tangent_lib.disk import DiskFull
-from tangent_lib.errors import InputError
+from tangent_lib.data.fetch import fetch
+from tangent_lib.runtime.disk import DiskFull
+from tangent_lib.runtime.errors import InputError
 
 
 def with_room(monkeypatch, gigabytes):

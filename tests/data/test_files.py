@@ -10,10 +10,10 @@ from scipy.io import loadmat, savemat
 from small_files import samples, write
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
-from tangent_lib.datasets.layouts import LAYOUTS
-from tangent_lib.datasets.listing import labels_of_names
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import load_manifest
+from tangent_lib.data.layouts import LAYOUTS
+from tangent_lib.data.listing import labels_of_names
+from tangent_lib.data.manifests import load_manifest
+from tangent_lib.runtime.errors import InputError
 
 NO_CLASSES = {"classes": None}
 

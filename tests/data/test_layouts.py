@@ -11,10 +11,10 @@ from PIL import Image
 from small_files import CLASSES, LAYOUTS, write, write_all, write_manifest
 from torchvision import datasets
 
-from tangent_lib.datasets.layouts import LAYOUTS as KNOWN
-from tangent_lib.datasets.layouts import find_layout
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import Manifest, load_manifest
+from tangent_lib.data.layouts import LAYOUTS as KNOWN
+from tangent_lib.data.layouts import find_layout
+from tangent_lib.data.manifests import Manifest, load_manifest
+from tangent_lib.runtime.errors import InputError
 
 ALL = [(task, layout) for task, layouts in LAYOUTS.items() for layout in layouts]
 MAPPED = [  # by folder, or by their names, which the hub's ImageNet spells otherwise

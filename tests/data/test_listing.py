@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tangent_lib.datasets.listing import labels_of_folders
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import Manifest
+from tangent_lib.data.listing import labels_of_folders
+from tangent_lib.data.manifests import Manifest
+from tangent_lib.runtime.errors import InputError
 
 
 def manifest(classes):

@@ -7,12 +7,12 @@ from string import Formatter, hexdigits
 
 import pytest
 
-from tangent_lib import manifests
-from tangent_lib.datasets.layouts import LAYOUTS
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import load_manifest, task_names
+from tangent_lib.data import manifests
+from tangent_lib.data.layouts import LAYOUTS
+from tangent_lib.data.manifests import load_manifest, task_names
 from tangent_lib.miniature.tasks import DRAWN
 from tangent_lib.parameters import MINIATURE_TASKS, PAPER_TASKS
+from tangent_lib.runtime.errors import InputError
 
 ALL = task_names()
 REAL = (*PAPER_TASKS, "ImageNet")

@@ -15,9 +15,9 @@ from prepared import SIZES, items_of
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
-from tangent_lib.datasets import packed
-from tangent_lib.datasets.listing import Item, file_item
-from tangent_lib.datasets.packed import content_hash, open_split, write_split
+from tangent_lib.data import packed
+from tangent_lib.data.listing import Item, file_item
+from tangent_lib.data.packed import content_hash, open_split, write_split
 
 
 # -- what is written is read -------------------------------------------------------------------------------------------

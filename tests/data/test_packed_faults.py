@@ -12,11 +12,11 @@ import torch
 from prepared import items_of
 from safetensors.torch import save_file
 
-from tangent_lib import disk
-from tangent_lib.datasets import packed
-from tangent_lib.datasets.listing import Item
-from tangent_lib.datasets.packed import find_split, open_split, write_split
-from tangent_lib.errors import InputError
+from tangent_lib.data import packed
+from tangent_lib.data.listing import Item
+from tangent_lib.data.packed import find_split, open_split, write_split
+from tangent_lib.runtime import disk
+from tangent_lib.runtime.errors import InputError
 
 
 def fail(error):

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from small_files import samples, write
 
-from tangent_lib.datasets.parquet import read_parquet
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import load_manifest
+from tangent_lib.data.manifests import load_manifest
+from tangent_lib.data.parquet import read_parquet
+from tangent_lib.runtime.errors import InputError
 
 SHARD = "data/train-00001-of-00002.parquet"
 

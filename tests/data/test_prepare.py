@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from prepared import FORMATS, everything, images_of, numbered, offline, write
 
-from tangent_lib.datasets import prepare
-from tangent_lib.datasets.fetch import RECORD, Fetched
-from tangent_lib.datasets.packed import open_split
-from tangent_lib.datasets.prepare import check_prepared, ensure_prepared, prepared_folder, read_card, split_items
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import load_manifest
+from tangent_lib.data import prepare
+from tangent_lib.data.fetch import RECORD, Fetched
+from tangent_lib.data.manifests import load_manifest
+from tangent_lib.data.packed import open_split
+from tangent_lib.data.prepare import check_prepared, ensure_prepared, prepared_folder, read_card, split_items
+from tangent_lib.runtime.errors import InputError
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_data_that_are_nowhere_are_refused_with_all_ways_out(tmp_path):
         "train/<class>/<image>",
         "labels/{train1,val1,test1}.txt",
         "Cimpoi",
-        f"python -m tangent_lib.datasets prepare DTD Cars ImageNet --data-root {tmp_path}",
+        f"tangent data prepare DTD Cars ImageNet --data-root {tmp_path}",
         "--from",
         "-p data_root",
         "-p tasks Signs",

@@ -9,13 +9,13 @@ from functools import partial
 import pytest
 from prepared import edit_manifest, everything, numbered, offline, write
 
-from tangent_lib import disk
-from tangent_lib.datasets import packed, prepare
-from tangent_lib.datasets.layouts import Layout
-from tangent_lib.datasets.listing import Item, Listing
-from tangent_lib.datasets.prepare import check_prepared, ensure_prepared, prepared_folder, read_card, split_items
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import load_manifest
+from tangent_lib.data import packed, prepare
+from tangent_lib.data.layouts import Layout
+from tangent_lib.data.listing import Item, Listing
+from tangent_lib.data.manifests import load_manifest
+from tangent_lib.data.prepare import check_prepared, ensure_prepared, prepared_folder, read_card, split_items
+from tangent_lib.runtime import disk
+from tangent_lib.runtime.errors import InputError
 
 FORK = multiprocessing.get_context("fork")
 

@@ -13,10 +13,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from tangent_lib.datasets import resume
-from tangent_lib.datasets.resume import download
-from tangent_lib.disk import DiskFull
-from tangent_lib.errors import InputError
+from tangent_lib.data import resume
+from tangent_lib.data.resume import download
+from tangent_lib.runtime.disk import DiskFull
+from tangent_lib.runtime.errors import InputError
 
 DATA = b"".join(hashlib.sha256(bytes([i % 256, i // 256])).digest() for i in range(10_000))  # 320 kB
 OTHER = DATA[::-1]

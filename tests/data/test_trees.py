@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from small_files import samples, write
 
-from tangent_lib.datasets.layouts import LAYOUTS
-from tangent_lib.datasets.listing import labels_of_folders
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import load_manifest
+from tangent_lib.data.layouts import LAYOUTS
+from tangent_lib.data.listing import labels_of_folders
+from tangent_lib.data.manifests import load_manifest
+from tangent_lib.runtime.errors import InputError
 
 
 def read(task, layout, folder, **changes):

@@ -10,8 +10,8 @@ import zipfile
 import pytest
 from archives import NOISE, TREE, contents, entry, files_of, gzipped, refused, tarred, zipped
 
-from tangent_lib.datasets.unpack import unpack
-from tangent_lib.errors import InputError
+from tangent_lib.data.unpack import unpack
+from tangent_lib.runtime.errors import InputError
 
 
 def link(name, target):

@@ -15,10 +15,9 @@ from types import SimpleNamespace
 import pytest
 from archives import NOISE, TREE, entry, files_of, gzipped, refused, tarred, zipped
 
-from tangent_lib.datasets.unpack import unpack
-from tangent_lib.disk import DiskFull, check_disk
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import ROOT
+from tangent_lib.data.unpack import unpack
+from tangent_lib.runtime.disk import ROOT, DiskFull, check_disk
+from tangent_lib.runtime.errors import InputError
 
 
 def no_room(monkeypatch, free):
@@ -121,7 +120,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import tarfile
-from tangent_lib.datasets import unpack
+from tangent_lib.data import unpack
 extract = tarfile.TarFile.extract
 def dying(self, member, *args, **kwargs):
     extract(self, member, *args, **kwargs)
@@ -158,8 +157,8 @@ def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
 FULL = """
 import sys
 from pathlib import Path
-from tangent_lib import disk
-from tangent_lib.datasets import unpack
+from tangent_lib.runtime import disk
+from tangent_lib.data import unpack
 disk.free_bytes = lambda path: 10**9          # what was free when it was looked, before others wrote
 try:
     unpack.unpack(Path(sys.argv[1]), Path(sys.argv[2], "to"))

@@ -15,10 +15,10 @@ from prepared import FORMATS, edit_manifest, offline, write
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tangent_lib.datasets.prepare import prepared_folder
-from tangent_lib.datasets.verify import Finding, verify
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import load_manifest
+from tangent_lib.data.manifests import load_manifest
+from tangent_lib.data.prepare import prepared_folder
+from tangent_lib.data.verify import Finding, verify
+from tangent_lib.runtime.errors import InputError
 
 check = partial(verify, progress=False)
 

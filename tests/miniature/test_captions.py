@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from open_clip.tokenizer import SimpleTokenizer
 
-from tangent_lib.manifests import load_manifest, task_names
+from tangent_lib.data.manifests import load_manifest, task_names
 from tangent_lib.miniature.captions import (
     EVERYDAY,
     MISSING,

@@ -9,11 +9,11 @@ import open_clip
 import pytest
 
 from tangent_lib import miniature
-from tangent_lib.data import load_task
-from tangent_lib.evaluate import accuracy
-from tangent_lib.manifests import load_manifest, task_names
+from tangent_lib.data.manifests import load_manifest, task_names
+from tangent_lib.data.tasks import load_task
+from tangent_lib.evaluation import accuracy
 from tangent_lib.miniature.pretrain import RECIPE
-from tangent_lib.models import load_clip, zero_shot_head
+from tangent_lib.models.clip import load_clip, zero_shot_head
 
 MODEL = "ViT-Mini-8"
 ALL = task_names("miniature")
@@ -31,7 +31,7 @@ def zero_shot(clip, store, name) -> float:
     return 100 * accuracy(clip.f, clip.theta_0, head, task.split("test"))
 
 
-@pytest.mark.parametrize("name", miniature.NAMES)
+@pytest.mark.parametrize("name", MINIATURES)
 def test_checksum_is_that_of_the_file(name):
     data = miniature.weights_path(name).read_bytes()
     assert hashlib.sha256(data).hexdigest() == miniature.read_card(name)["sha256"] and len(data) <= 13e6
@@ -39,10 +39,10 @@ def test_checksum_is_that_of_the_file(name):
 
 
 def test_all_miniatures_together_are_light():
-    assert sum(miniature.weights_path(name).stat().st_size for name in miniature.NAMES) <= 30e6
+    assert sum(miniature.weights_path(name).stat().st_size for name in MINIATURES) <= 30e6
 
 
-@pytest.mark.parametrize("model", [name for name in miniature.NAMES if name != MODEL])
+@pytest.mark.parametrize("model", [name for name in MINIATURES if name != MODEL])
 def test_zero_shot_accuracy_of_the_other_miniatures_is_their_cards(model, store, task):
     other, found = load_clip(model), miniature.read_card(model)
     task("Signs")

@@ -49,6 +49,6 @@ def test_a_number_of_blocks_that_is_no_multiple_is_refused(clip):
         grow(state, clip.model)
 
 
-@pytest.mark.parametrize("name", [name for name in miniature.NAMES if name != "ViT-Mini-8"])
+@pytest.mark.parametrize("name", [name for name in MINIATURES if name != "ViT-Mini-8"])
 def test_what_a_model_was_grown_from_stands_on_its_card(name):
     assert miniature.read_card(name)["recipe"]["grown_from"] == "ViT-Mini-8"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tangent_lib.manifests import task_names
+from tangent_lib.data.manifests import task_names
 from tangent_lib.miniature.tasks import DRAWN, SIZES, build, draw, drawn_images, generator, handwritten_digits
 
 ALL = task_names("miniature")

@@ -12,9 +12,9 @@ import torch
 from open_clip.transformer import VisionTransformer
 
 from tangent_lib import miniature
-from tangent_lib.architectures import find_model
-from tangent_lib.errors import InputError
-from tangent_lib.models import check_model, load_clip
+from tangent_lib.models.architectures import find_model
+from tangent_lib.models.clip import check_model, load_clip
+from tangent_lib.runtime.errors import InputError
 
 TEXT = {"context_length": 16, "width": 16, "heads": 2, "layers": 1}
 VIT = {"image_size": 32, "patch_size": 16, "width": 32, "head_width": 16, "layers": 2}

@@ -12,8 +12,9 @@ from jaxtyping import TypeCheckError
 from safetensors.torch import save_file
 
 from tangent_lib import miniature
-from tangent_lib.errors import InputError
-from tangent_lib.models import check_model, classify, fingerprint, load_clip, zero_shot_head
+from tangent_lib.evaluation import classify
+from tangent_lib.models.clip import check_model, fingerprint, load_clip, zero_shot_head
+from tangent_lib.runtime.errors import InputError
 
 MODEL = "ViT-Mini-8"
 

@@ -8,12 +8,13 @@ import json
 import open_clip
 import pytest
 import torch
-
-from tangent_lib.architectures import check_tower, image_tower
-from tangent_lib.errors import InputError
-from tangent_lib.linearize import functional, value_and_tangent
-from tangent_lib.models import classify, load_clip, untrained, zero_shot_head
 from tangent_lib.selection import SELECTIONS, select
+
+from tangent_lib.evaluation import classify
+from tangent_lib.linearization import functional, value_and_tangent
+from tangent_lib.models.architectures import check_tower, image_tower
+from tangent_lib.models.clip import load_clip, untrained, zero_shot_head
+from tangent_lib.runtime.errors import InputError
 from tangent_lib.task_vectors import apply
 
 TEXT = {"context_length": 16, "width": 16, "heads": 2, "layers": 1}
@@ -149,7 +150,7 @@ def test_both_towers_have_the_activation_of_the_weights(weightless, name, tag, q
 
 
 def test_images_are_prepared_as_for_the_weights_and_the_digest_knows(weightless, monkeypatch):
-    monkeypatch.setattr("tangent_lib.models.fingerprint", lambda tensors: "weights")
+    monkeypatch.setattr("tangent_lib.models.clip.fingerprint", lambda tensors: "weights")
     usual, other = (load_clip("ViT-L-14", tag, "meta") for tag in ("laion400m_e32", "laion2b_s32b_b82k"))
     assert usual.image_mean == open_clip.OPENAI_DATASET_MEAN and other.image_mean == (0.5, 0.5, 0.5)
     assert load_clip("ViT-L-14", "none", "meta").digest == "weights" and other.digest not in ("weights", usual.digest)

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tangent_lib.errors import InputError
-from tangent_lib.models import load_clip
-from tangent_lib.weights import check_file, check_fit, read_weights, says_quick_gelu
+from tangent_lib.models.clip import load_clip
+from tangent_lib.models.weights import check_file, check_fit, read_weights, says_quick_gelu
+from tangent_lib.runtime.errors import InputError
 
 MODEL = "ViT-Mini-8"
 
@@ -83,7 +83,7 @@ def script(module, path):
 @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning", "ignore:.torch.jit:DeprecationWarning")
 def test_a_whole_model_is_refused_with_the_way_out(tmp_path, save):
     save(nn.Linear(2, 2), tmp_path / "whole.pt")
-    with pytest.raises(InputError, match=r"whole.pt'.*tensors alone.*python -m tangent_lib.checkpoints import"):
+    with pytest.raises(InputError, match=r"whole.pt'.*tensors alone.*tangent checkpoints import"):
         read_weights(tmp_path / "whole.pt")
 
 

@@ -6,16 +6,16 @@ import json
 import pandas as pd
 import pytest
 
-from tangent_lib.cost import WAYS
-from tangent_lib.errors import InputError
-from tangent_lib.finetune import Protocol
-from tangent_lib.jobs import TRAININGS
-from tangent_lib.manifests import load_manifest
+from tangent_lib.cli.finetune import TRAININGS
+from tangent_lib.cost.both_papers import kind_of
+from tangent_lib.cost.counted_steps import StepCount
+from tangent_lib.cost.measured_steps import WAYS
+from tangent_lib.data.manifests import load_manifest
+from tangent_lib.finetuning import Protocol
 from tangent_lib.miniature import read_card
 from tangent_lib.report import at_scale
 from tangent_lib.report.at_scale import GPUS, PAPERS, hours, paper_hours
-from tangent_lib.step_counts import StepCount
-from tangent_lib.workload import kind_of
+from tangent_lib.runtime.errors import InputError
 
 SHARES = {"fp32": 0.5, "bf16": 0.25}
 

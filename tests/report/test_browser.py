@@ -7,8 +7,8 @@ import pytest
 from browser import Browser, find_browser
 from check_controls import cell_place, check_download, check_page, data_of, number, read_explorer, read_slider, rows_of
 
-from tangent_lib.manifests import ROOT
 from tangent_lib.report.controls import alpha_slider, download, sortable, xi_explorer
+from tangent_lib.runtime.disk import ROOT
 
 pytestmark = pytest.mark.skipif(
     find_browser() is None,

@@ -11,9 +11,9 @@ import pandas as pd
 import papermill
 import pytest
 
-from tangent_lib.errors import InputError
 from tangent_lib.report.controls import alpha_slider, download, sortable, xi_explorer
 from tangent_lib.report.widgets import alpha_widget, xi_widget
+from tangent_lib.runtime.errors import InputError
 
 ACCURACIES = {"linear": {"Signs": [0.4, 0.8125]}, "non-linear": {"Signs": [0.4, 0.7]}}
 GRID = {"alphas": [-1.0, 0.0, 1.0], "xi": [[1.2, 0.5, 1.0], [0.5, 0.0, 0.33333], [1.1, 0.25, 0.6]]}

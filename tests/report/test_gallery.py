@@ -7,9 +7,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import ROOT
 from tangent_lib.report import gallery
+from tangent_lib.runtime.disk import ROOT
+from tangent_lib.runtime.errors import InputError
 
 DEMANDED = {
     "S1": [f"Figure {n}" for n in (2, 3, 5, 6, 7, 8, 9, 10, 11, 14, 15, 16)]

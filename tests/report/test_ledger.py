@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import ROOT
 from tangent_lib.modes import ABLATION_MODES
 from tangent_lib.report import ledger_page
 from tangent_lib.report.claims import CLAIMS, PAPERS
 from tangent_lib.report.ledger import VERDICTS, checks, counts, judge, keep_seeds, ledger, read_records, weigh
+from tangent_lib.runtime.disk import ROOT
+from tangent_lib.runtime.errors import InputError
 
 REPRODUCED, PARTLY, NOT, UNTESTED = VERDICTS
 MODEL, LARGE = "ViT-Mini-8", "ViT-Mini-L-8"

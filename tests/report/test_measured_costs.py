@@ -6,16 +6,18 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from tangent_lib import workload
-from tangent_lib.cost import LISTING_1, StepCost, step_costs
+from tangent_lib._fast.kernel import MEMORY
+from tangent_lib.cost import both_papers as workload
+from tangent_lib.cost.both_papers import PAPERS, kind_of
+from tangent_lib.cost.counted_steps import CLASSES, StepCount, shapes_only
+from tangent_lib.cost.measured_steps import LISTING_1, StepCost, step_costs
 from tangent_lib.editing import ALPHAS
-from tangent_lib.errors import InputError
-from tangent_lib.fast.kernel import MEMORY
-from tangent_lib.finetune import Protocol
-from tangent_lib.report import at_scale, cost_counts, costs
-from tangent_lib.report.cost_counts import F_LIN, F
-from tangent_lib.step_counts import CLASSES, StepCount, shapes_only
-from tangent_lib.workload import PAPERS, kind_of
+from tangent_lib.finetuning import Protocol
+from tangent_lib.report import at_scale
+from tangent_lib.report import counted_costs as cost_counts
+from tangent_lib.report import measured_costs as costs
+from tangent_lib.report.counted_costs import F_LIN, F
+from tangent_lib.runtime.errors import InputError
 
 STEP = [("fast", "non-linear"), ("naive", "non-linear"), ("naive", "fast")]
 ORIGIN = {"machine": "2 cores", "commit": "abc123", "date": "2026-11-22T09:24:17+00:00"}

@@ -6,13 +6,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from tangent_lib.selection import select
 
-from tangent_lib.cost import LISTING_1, WAYS, StepCost
-from tangent_lib.errors import InputError
-from tangent_lib.finetune import Protocol, finetune
+from tangent_lib.cost.measured_steps import LISTING_1, WAYS, StepCost
+from tangent_lib.finetuning import Protocol, finetune
 from tangent_lib.report import paper, relations_attention, tables, tables_attention
 from tangent_lib.report.plots_attention import against, cosine_matrices, xi_by_distance
-from tangent_lib.selection import select
+from tangent_lib.runtime.errors import InputError
 
 ALPHAS = [-2.0, -1.0, 0.0, 1.0, 2.0]
 COLOURS = {"linear": "#CC3311", "attention-only": "#009E73"}

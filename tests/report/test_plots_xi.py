@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from tangent_lib.errors import InputError
 from tangent_lib.report.plots_xi import area_below, grid_of, heatmaps
+from tangent_lib.runtime.errors import InputError
 
 ALPHAS = np.linspace(-2, 2, 5)
 

@@ -11,11 +11,10 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from tangent_lib.fast import operations
-from tangent_lib.fast.attention import self_attention
-from tangent_lib.fast.dual import Dual
-from tangent_lib.fast.operations import fast_operations
-from tangent_lib.linearize import functional
+from tangent_lib._fast.dual import Dual
+from tangent_lib.linearization import functional
+from tangent_lib.models import fast_operations as operations
+from tangent_lib.runtime.operations import fast_operations, self_attention
 
 WIDTH, HEADS, TOKENS, BATCH = 12, 3, 5, 4
 PRECISIONS = {torch.float64: 1e-10, torch.float32: 1e-5}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tangent_lib.errors import InputError, unknown
+from tangent_lib.runtime.errors import InputError, unknown
 
 
 def test_value_and_all_allowed_names_are_in_the_message():

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from tangent_lib.manifests import ROOT
+from tangent_lib.runtime.disk import ROOT
 
 PROGRAM = """
 import json, sys

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tangent_lib.errors import InputError
-from tangent_lib.manifests import ROOT
-from tangent_lib.processes import fetch_together, own_device
-from tangent_lib.store import Store
+from tangent_lib.runtime.disk import ROOT
+from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.processes import fetch_together, own_device
+from tangent_lib.runtime.store import Store
 
 PROGRAM = """
 import json
@@ -25,11 +25,11 @@ import torch
 from safetensors.torch import save_file
 from torch.utils.data import TensorDataset
 
-from tangent_lib.data import load_task
-from tangent_lib.finetune import Protocol, finetune
-from tangent_lib.models import load_clip, zero_shot_head
-from tangent_lib.processes import accelerator, fetch_together
-from tangent_lib.store import Store
+from tangent_lib.data.tasks import load_task
+from tangent_lib.finetuning import Protocol, finetune
+from tangent_lib.models.clip import load_clip, zero_shot_head
+from tangent_lib.runtime.processes import accelerator, fetch_together
+from tangent_lib.runtime.store import Store
 
 folder, cpu = Path(sys.argv[1]), torch.device("cpu")
 clip = load_clip()

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.data import TensorDataset
 
-from tangent_lib.finetune import Protocol, finetune
-from tangent_lib.manifests import ROOT
-from tangent_lib.snapshots import Snapshots
+from tangent_lib.finetuning import Protocol, finetune
+from tangent_lib.runtime.disk import ROOT
+from tangent_lib.runtime.snapshots import Snapshots
 
 STEPS = 30
 PROTOCOL = Protocol(steps=STEPS, batch_size=8, learning_rate=0.05)
@@ -28,11 +28,11 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from tangent_lib.data import load_task
-from tangent_lib.finetune import Protocol, finetune
-from tangent_lib.models import load_clip, zero_shot_head
-from tangent_lib.snapshots import Snapshots
-from tangent_lib.store import Store
+from tangent_lib.data.tasks import load_task
+from tangent_lib.finetuning import Protocol, finetune
+from tangent_lib.models.clip import load_clip, zero_shot_head
+from tangent_lib.runtime.snapshots import Snapshots
+from tangent_lib.runtime.store import Store
 
 folder, linearized = Path(sys.argv[1]), sys.argv[2] == "linear"
 clip = load_clip()

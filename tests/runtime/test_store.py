@@ -9,8 +9,8 @@ import shutil
 import pytest
 import torch
 
-from tangent_lib.errors import InputError
-from tangent_lib.store import Store
+from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.store import Store
 
 CONFIG = {"task": "Signs", "seed": 3}
 
@@ -237,7 +237,7 @@ def test_a_failed_computation_leaves_no_entry_and_no_temporary_file(store, compu
 
 
 def test_a_failed_write_leaves_no_temporary_file(store, monkeypatch):
-    monkeypatch.setattr("tangent_lib.store.os.replace", lambda *args: fail())
+    monkeypatch.setattr("tangent_lib.runtime.store.os.replace", lambda *args: fail())
     with pytest.raises(ZeroDivisionError):
         store.fetch("kind", CONFIG, result())
     assert {path.suffix for path in store.root.rglob("*") if path.is_file()} <= {".lock"}

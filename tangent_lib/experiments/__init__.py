@@ -1,0 +1,1 @@
+"""What an experiment works on, and its results over several seeds: computed, kept with their record, read with types."""

@@ -1,0 +1,1 @@
+"""Models of open_clip: image towers as functions ``f(params, x)``, text towers for zero-shot heads, files of weights."""

@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, the store, processes, memory, disk, and how operations run on this machine."""
