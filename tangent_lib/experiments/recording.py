@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterable, Sequence
 
 from tangent_lib.cost.measured_steps import step_costs
 from tangent_lib.data.batches import batches
@@ -13,10 +12,12 @@ from tangent_lib.experiment import Experiment
 from tangent_lib.experiments.records import (
     NegationSummary,
     RecordedCost,
+    Summaries,
     Summary,
-    by_mode,
+    as_json,
     configuration,
     recorded_path,
+    summaries,
 )
 from tangent_lib.kernels import support_shares
 from tangent_lib.modes import ABLATION_MODES, ATTENTION_MODES, MODES
@@ -26,6 +27,11 @@ from tangent_lib.runtime.provenance import provenance
 
 XI_ALPHAS = tuple(alpha_grid(12, 3.0))  # of the grids of xi (Figure 9)
 LEADING = 10  # eigenfunctions of the largest singular values
+
+
+def with_xi(run: Experiment, modes: Iterable[str], seeds: Iterable[int] | None = None) -> Summaries:
+    """Summaries as they are recorded: with xi and cosines; negation has a section of its own."""
+    return summaries(run, modes, seeds, negation=False, xi=True)
 
 
 def _negation(run: Experiment) -> dict:
@@ -40,7 +46,7 @@ def _untrained(run: Experiment, mode: str) -> dict:
     for seed in run.parameters.seeds:
         random = run.untrained(seed)
         zero_shot[str(seed)] = {name: random.zero_shot(name) for name in run.parameters.tasks}
-        found |= by_mode(random, (mode,), (seed,))[mode]
+        found |= with_xi(random, (mode,), (seed,))[mode]
     return {"untrained": {mode: found}, "untrained_zero_shot": zero_shot}
 
 
@@ -76,14 +82,14 @@ def _xi_grids(run: Experiment) -> dict:
 
 
 SECTIONS: dict[str, Callable[[Experiment], dict]] = {
-    "non-linear": lambda run: {"summaries": by_mode(run, ("non-linear", "post-hoc"))},
-    "linear": lambda run: {"summaries": by_mode(run, ("linear",))},
+    "non-linear": lambda run: {"summaries": with_xi(run, ("non-linear", "post-hoc"))},
+    "linear": lambda run: {"summaries": with_xi(run, ("linear",))},
     "negation": _negation,
-    "attention": lambda run: {"summaries": by_mode(run, ATTENTION_MODES)},
+    "attention": lambda run: {"summaries": with_xi(run, ATTENTION_MODES)},
     "untrained": lambda run: _untrained(run, "non-linear"),
     "untrained linear": lambda run: _untrained(run, "linear"),
     "ntk": _ntk,
-    "ablation": lambda run: {"ablation": by_mode(run, ABLATION_MODES)},
+    "ablation": lambda run: {"ablation": with_xi(run, ABLATION_MODES)},
     "xi_grids": _xi_grids,
     "cost": _cost,
 }
@@ -117,22 +123,6 @@ def make_record(run: Experiment, sections: Sequence[str]) -> dict:
         record["provenance"][section] = provenance()
     record["seeds"] = sorted(int(seed) for seed in next(iter(record.get("summaries", {"": {}}).values())))
     return record
-
-
-def as_json(value: object) -> object:
-    """Results as JSON values; what was not computed is left out.
-
-    Example:
-        >>> as_json({"linear": Summary(cosine=0.5)})
-        {'linear': {'cosine': 0.5}}
-    """
-    if is_dataclass(value):
-        value = {
-            each.name: getattr(value, each.name) for each in fields(value) if getattr(value, each.name) is not None
-        }
-    if isinstance(value, dict):
-        return {key: as_json(each) for key, each in value.items()}
-    return [as_json(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _merged(old: dict, new: dict) -> dict:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -177,36 +177,45 @@ def is_of_shipped_weights(record: Record) -> bool:
     return record.configuration.get("card") == read_card(record.configuration["model"])["sha256"]
 
 
-def summary(run: Experiment, mode: str, seed: int, negation: bool = True) -> Summary:
-    """The summary of a mode and a seed, without xi and cosines."""
-    added = run.addition(mode, seed)
-    negations = run.negations(mode, seed) if negation else None
+def summary(run: Experiment, mode: str, seed: int, negation: bool = True, xi: bool = False) -> Summary:
+    """The summary of a mode and a seed; negation, and xi with cosines, where they are asked for."""
+    added, names = run.addition(mode, seed), run.parameters.tasks
+    negations = run.negations(mode, seed) if negation else {}
+    diagonals = {"-".join(pair): run.xi_diagonal(pair, mode, seed, BOX) for pair in run.parameters.pairs} if xi else {}
+    cosines = np.abs(run.cosines(mode, seed).cosines) if xi and len(names) > 1 else None
     return Summary(
-        single={name: run.single_task(name, mode, seed).test for name in run.parameters.tasks},
+        single={name: run.single_task(name, mode, seed).test for name in names},
         addition=AdditionSummary(added.alpha, added.absolute, added.normalised, added.test, added.curve),
-        negation=negations and {name: NegationSummary(n.alpha, n.target, n.control) for name, n in negations.items()},
+        negation={name: NegationSummary(n.alpha, n.target, n.control) for name, n in negations.items()} or None,
+        xi={pair: each.xi for pair, each in diagonals.items()} or None,
+        kl={pair: each.kl for pair, each in diagonals.items()} or None,
+        cosine=None if cosines is None else float(cosines[~np.eye(len(cosines), dtype=bool)].mean()),
     )
 
 
-def summaries(run: Experiment, modes: Iterable[str] = MODES) -> Summaries:
-    """The summaries of some modes and of the run's own seeds."""
-    return {mode: {str(seed): summary(run, mode, seed) for seed in run.parameters.seeds} for mode in modes}
-
-
-def by_mode(run: Experiment, modes: Iterable[str], seeds: Iterable[int] | None = None) -> Summaries:
-    """Summaries with xi and cosines, without negation, of some modes, for every seed of the run, or some."""
+def summaries(
+    run: Experiment,
+    modes: Iterable[str] = MODES,
+    seeds: Iterable[int] | None = None,
+    negation: bool = True,
+    xi: bool = False,
+) -> Summaries:
+    """The summaries of some modes and seeds, by default the run's own."""
     seeds = run.parameters.seeds if seeds is None else tuple(seeds)
-    return {mode: {str(seed): _with_xi(run, mode, seed) for seed in seeds} for mode in modes}
+    return {mode: {str(seed): summary(run, mode, seed, negation, xi) for seed in seeds} for mode in modes}
 
 
-def _with_xi(run: Experiment, mode: str, seed: int) -> Summary:
-    found = summary(run, mode, seed, negation=False)
-    xi = {"-".join(pair): run.xi_diagonal(pair, mode, seed, BOX) for pair in run.parameters.pairs}
-    cosines = np.abs(run.cosines(mode, seed).cosines)
-    return Summary(
-        found.single,
-        found.addition,
-        xi={pair: each.xi for pair, each in xi.items()},
-        kl={pair: each.kl for pair, each in xi.items()},
-        cosine=float(cosines[~np.eye(len(cosines), dtype=bool)].mean()),
-    )
+def as_json(value: object) -> object:
+    """Results as JSON values; what was not computed is left out.
+
+    Example:
+        >>> as_json({"linear": Summary(cosine=0.5)})
+        {'linear': {'cosine': 0.5}}
+    """
+    if is_dataclass(value):
+        value = {
+            each.name: getattr(value, each.name) for each in fields(value) if getattr(value, each.name) is not None
+        }
+    if isinstance(value, dict):
+        return {key: as_json(each) for key, each in value.items()}
+    return [as_json(each) for each in value] if isinstance(value, (list, tuple)) else value

@@ -6,7 +6,6 @@ reader assumes. Imported by notebooks alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -14,17 +13,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from tangent_lib.cli.finetune import TRAININGS
-from tangent_lib.cost.both_papers import CONTROL, PAPERS, Counts, kind_of, work
+from tangent_lib.cost.both_papers import PAPERS, Counts, kind_of, work
 from tangent_lib.cost.counted_steps import NUMBER, largest_micro_batch
 from tangent_lib.cost.measured_steps import WAYS
 from tangent_lib.data.manifests import load_manifest
+from tangent_lib.experiments.records import FOLDER, Record, is_of_shipped_weights, read_record
 from tangent_lib.finetuning import Precision, Protocol
-from tangent_lib.modes import ATTENTION_MODES
-from tangent_lib.parameters import PAPER_TASKS
-from tangent_lib.recorded import FOLDER, is_of_shipped_weights
-from tangent_lib.report import paper, tables
-from tangent_lib.report.claim_measures import Record
+from tangent_lib.modes import ATTENTION_MODES, MINIATURES, PAPER, TRAININGS
+from tangent_lib.report import paper
+from tangent_lib.report.quantities import ABSOLUTE, NORMALISED, SINGLE, Quantity, measured, percent
 from tangent_lib.runtime.errors import InputError
 
 MODELS = ("ViT-B-32", "ViT-B-16", "ViT-L-14")  # of both papers
@@ -33,7 +30,7 @@ NOT_STATED, NONE = "not stated", "–"
 # which section of a recorded file tells where a mode's results come from
 SECTION = {"non-linear": "non-linear", "post-hoc": "non-linear", "linear": "linear"}
 SECTION |= dict.fromkeys(ATTENTION_MODES, "attention")
-MEASURES = {"single-task": tables.single, "addition, absolute": tables.absolute, "addition, normalised": tables.normalised}
+MEASURES = {"single-task": SINGLE, "addition, absolute": ABSOLUTE, "addition, normalised": NORMALISED}
 
 
 @dataclass(frozen=True)
@@ -202,7 +199,7 @@ def implied_share(counts: Mapping[str, Counts], name: str, protocol: Protocol) -
 def disk_table(counts: Mapping[str, Counts], data_root: str | Path | None = None) -> pd.DataFrame:
     """Disk for data sets, by their manifests, and for the fine-tuned weights of every training, for one seed."""
     rows, known = {}, []
-    for name in (*PAPER_TASKS, CONTROL):
+    for name in (*PAPER.tasks, PAPER.control):
         manifest = load_manifest(name, data_root)
         size, sizes = manifest.gigabytes, manifest.sizes
         known += [size] if size else []
@@ -216,16 +213,16 @@ def disk_table(counts: Mapping[str, Counts], data_root: str | Path | None = None
     rows[label] = {"images": NONE, **{f"GB, {what}": f"{total:.0f}" for what, total in totals.items()}}
     for model, by_kind in counts.items():
         trained = sum(by_kind[kind_of(training)].trainable for training in TRAININGS)
-        stored = NUMBER * trained * len(PAPER_TASKS) / 1e9
+        stored = NUMBER * trained * len(PAPER.tasks) / 1e9
         rows[f"store, {model}, a seed"] = {"images": NONE, "GB, download": NONE, "GB, prepared": f"{stored:.0f}"}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def read_all(folder: Path = FOLDER) -> dict[str, Record]:
+def read_all() -> dict[str, Record]:
     """All recorded files with results, by model, the miniatures first; not those of a miniature's earlier weights."""
-    found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    found = {path.stem: read_record(path.stem) for path in sorted(FOLDER.glob("*.json"))}
     current = lambda model, record: scale_of(model) == "CLIP" or is_of_shipped_weights(record)
-    found = {model: record for model, record in found.items() if "summaries" in record and current(model, record)}
+    found = {model: record for model, record in found.items() if record.summaries and current(model, record)}
     return dict(sorted(found.items(), key=lambda item: scale_of(item[0]) != "miniature"))
 
 
@@ -243,12 +240,12 @@ def results_table(records: Mapping[str, Record]) -> pd.DataFrame:
     """Every recorded result and every printed one: accuracies in percent, what they were made with, where they come from."""
     rows = {}
     for model, record in records.items():
-        protocol = record["configuration"]["protocol"]
-        for mode in (mode for mode in SECTION if mode in record["summaries"]):
-            origin = record["provenance"].get(SECTION[mode], {})
+        protocol = record.configuration["protocol"]
+        for mode in (mode for mode in SECTION if mode in record.summaries):
+            origin = record.provenance.get(SECTION[mode], {})
             rows[(scale_of(model), model, mode)] = {
                 **{name: _cell(record, mode, measure) for name, measure in MEASURES.items()},
-                "seeds": str(len(record["summaries"][mode])),
+                "seeds": str(len(record.summaries[mode])),
                 "steps": f"{protocol['steps']} of {protocol['batch_size']}, {protocol['precision']}",
                 "commit": origin.get("commit", NONE),
                 "machine": origin.get("machine", NONE),
@@ -260,9 +257,11 @@ def results_table(records: Mapping[str, Record]) -> pd.DataFrame:
                 absolute, normalised = numbers[mode][i]
                 printed = {"addition, absolute": f"{absolute:.1f}", "addition, normalised": f"{normalised:.1f}"}
                 rows[(f"CLIP, paper {title}", scale, mode)] = printed
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*MEASURES, "seeds", "steps", "commit", "machine", "date"])
+    table = pd.DataFrame.from_dict(
+        rows, orient="index", columns=[*MEASURES, "seeds", "steps", "commit", "machine", "date"]
+    )
     return table.rename_axis(["scale", "model", "mode"]).fillna(NONE)
 
 
-def _cell(record: Record, mode: str, measure: tables.Measure) -> str:
-    return tables.percent(list(tables.measured(record["summaries"], mode, measure).values()))
+def _cell(record: Record, mode: str, measure: Quantity) -> str:
+    return percent(list(measured(record.summaries, mode, measure).values()))

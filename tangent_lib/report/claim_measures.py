@@ -9,16 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from tangent_lib.experiments.records import Record
+from tangent_lib.kernels import SupportShares
 from tangent_lib.report import paper
+from tangent_lib.report.quantities import NotRecorded, Quantity, mean_of
 
-Record = Mapping[str, object]  # a recorded file, as ``tangent_lib.recorded`` writes it
 SMALL, LARGE = "ViT-Mini-8", "ViT-Mini-L-8"  # the smallest and the largest miniature
-
-
-class NotRecorded(LookupError):
-    """A recorded file lacks what a measure needs; the message says what."""
 
 
 @dataclass(frozen=True)
@@ -73,97 +69,45 @@ class Claim:
     untested: str = ""
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """What is read off the summary of a mode and a seed."""
-
-    name: str
-    path: tuple[str, ...]
-    reduce: Callable[..., float] = float
-    unit: str = "points"
-
-
-def pick(found: object, *path: str) -> object:
-    """What lies under a path of keys.
+def section(found: Mapping, *path: str, what: str) -> object:
+    """What a section of a record has under some keys, such as a mode and a seed.
 
     Raises:
-        NotRecorded: with the path up to the first key that is missing.
+        NotRecorded: with the section and the keys up to the first that is missing.
 
     Example:
-        >>> pick({"summaries": {"linear": {"0": 0.5}}}, "summaries", "linear", "0")
-        0.5
-        >>> pick({"summaries": {}}, "summaries", "linear", "0")
+        >>> section({"linear": {}}, "linear", "0", what="summaries")
         Traceback (most recent call last):
-        tangent_lib.report.claim_measures.NotRecorded: summaries / linear
+        tangent_lib.report.quantities.NotRecorded: summaries / linear / 0
     """
+    if not found:
+        raise NotRecorded(what)
     for depth, key in enumerate(path, start=1):
-        if not isinstance(found, Mapping) or key not in found:
-            raise NotRecorded(" / ".join(path[:depth]))
+        if key not in found:
+            raise NotRecorded(" / ".join((what, *path[:depth])))
         found = found[key]
     return found
 
 
-def mean_of(values: Mapping[str, float]) -> float:
-    """The mean over tasks, or over task pairs.
-
-    Example:
-        >>> mean_of({"Signs": 0.5, "Digits": 0.75})
-        0.625
-    """
-    return float(np.mean(list(values.values())))
-
-
-def mean_over_pairs(values: Mapping[str, Sequence[float]]) -> float:
-    """The mean over task pairs and over the recorded alphas, 0.2 to 1.
-
-    Example:
-        >>> mean_over_pairs({"Signs-Digits": [0.25, 0.5], "Scenes-Textures": [0.75, 1.0]})
-        0.625
-    """
-    return float(np.mean([np.mean(each) for each in values.values()]))
-
-
-SINGLE = Quantity("single-task accuracy", ("single",), mean_of)
-ABSOLUTE = Quantity("addition, absolute accuracy", ("addition", "absolute"))
-NORMALISED = Quantity("addition, normalised accuracy", ("addition", "normalised"))
-ALPHA = Quantity("chosen α of addition", ("addition", "alpha"), unit="α")
-CURVE = Quantity("addition, accuracy averaged over all α", ("addition", "curve"), lambda curve: float(np.mean(curve)))
-TARGET = Quantity("negation, target", ("negation",), lambda each: mean_of({k: v["target"] for k, v in each.items()}))
-CONTROL = Quantity("negation, control", ("negation",), lambda each: mean_of({k: v["control"] for k, v in each.items()}))
-XI = Quantity("ξ, averaged over pairs and α", ("xi",), mean_over_pairs, "ξ")
-KL = Quantity("KL of representations, averaged over pairs and α", ("kl",), mean_over_pairs, "nats")
-COSINE = Quantity("|cosine| between task vectors", ("cosine",), unit="cosine")
-
-# the factor from what is recorded to what is shown, the format, the word; ξ sums over two tasks and lies between 0 and 2
-UNITS = {
-    "points": (100, "+.1f", "points"),
-    "ξ": (1, "+.3f", "ξ"),
-    "nats": (1, "+.2g", "nats"),
-    "cosine": (1, "+.3f", "cosine"),
-    "α": (1, "+.2f", "α"),
-    "rank": (1, "+.2f", "rank"),
-    "share": (1, "+.3f", "share"),
-    "times": (1, "+.2f", "times"),
-}
-
-
-def value(record: Record, seed: str, mode: str, quantity: Quantity, section: str = "summaries") -> float:
-    """A quantity of one mode and seed.
+def value(record: Record, seed: str, mode: str, quantity: Quantity) -> float:
+    """A quantity of one mode and seed, from the pre-trained weights.
 
     Raises:
         NotRecorded: where the file lacks it.
-
-    Example:
-        >>> value({"summaries": {"linear": {"0": {"single": {"Signs": 0.5}}}}}, "0", "linear", SINGLE)
-        0.5
     """
-    return quantity.reduce(pick(record, section, mode, seed, *quantity.path))
+    return quantity(section(record.summaries, mode, seed, what="summaries"))
+
+
+def untrained_value(record: Record, seed: str, mode: str, quantity: Quantity) -> float:
+    """The same from random weights."""
+    return quantity(section(record.untrained, mode, seed, what="untrained"))
 
 
 def gap(quantity: Quantity, greater: str, lesser: str, label: str = "") -> Part:
     """A quantity of the mode that the paper puts higher, minus that of the other.
 
     Example:
+        >>> from tangent_lib.report.quantities import ABSOLUTE
         >>> gap(ABSOLUTE, "linear", "non-linear").label
         'addition, absolute accuracy: linear − non-linear'
     """
@@ -184,42 +128,40 @@ def shrinks(quantity: Quantity, greater: str, lesser: str | None = None) -> Part
 
 def random_floor(record: Record, seed: str) -> float:
     """Test accuracy of a randomly initialised model before any fine-tuning, averaged over tasks."""
-    return mean_of({task: each["test"] for task, each in pick(record, "untrained_zero_shot", seed).items()})
+    found = section(record.untrained_zero_shot, seed, what="untrained_zero_shot")
+    return mean_of(each.test for each in found.values())
 
 
-def localisation(record: Record, seed: str, kind: str, which: str) -> float:
-    """A number of ``ntk.support_shares``, ``control``, ``unseen`` or ``leading``, averaged over pairs of tasks.
+def localisation(record: Record, seed: str, kind: str, which: Callable[[SupportShares], float]) -> float:
+    """One of the three shares of ``kernels.support_shares``, averaged over pairs of tasks.
 
     Args:
         kind: ``pretrained`` or ``untrained``.
     """
-    return mean_of({pair: shares[which] for pair, shares in pick(record, "ntk", kind, seed).items()})
+    return mean_of(which(shares) for shares in section(record.ntk, kind, seed, what="ntk").values())
 
 
-def cost(record: Record, way: str, what: str, turn: int) -> float:
-    """What one training step costs: a recorded number, or that of one round where several rounds are recorded."""
-    found = pick(record, "cost", way, what)
-    return float(found[turn] if isinstance(found, list) else found)
+def cost(record: Record, way: str, seconds: bool, turn: int) -> float:
+    """What one training step costs: the seconds of a round, or the bytes kept for the backward pass."""
+    found = section(record.cost, way, what="cost")
+    return found.seconds[turn] if seconds else float(found.saved_bytes)
 
 
-def cost_part(label: str, what: str, greater: str, lesser: str, excess: float) -> Part:
+def cost_part(label: str, seconds: bool, greater: str, lesser: str, excess: float) -> Part:
     """The cost of one way to train over that of another, minus ``excess``; seconds in rounds, bytes as a count."""
-
-    def measure(record: Record, turn: int) -> float:
-        return cost(record, greater, what, turn) / cost(record, lesser, what, turn) - excess
-
-    over = "rounds" if what == "seconds" else "count"
+    measure = lambda record, turn: cost(record, greater, seconds, turn) / cost(record, lesser, seconds, turn) - excess
+    over = "rounds" if seconds else "count"
     return Part(f"{label}: {greater} over {lesser}, minus {excess:g}", measure, "times", over=over)
 
 
-def cost_between(label: str, what: str, greater: str, lesser: str, least: float, most: float) -> Part:
+def cost_between(label: str, seconds: bool, greater: str, lesser: str, least: float, most: float) -> Part:
     """How far the cost of one way to train over that of another lies between two limits; negative outside."""
 
     def measure(record: Record, turn: int) -> float:
-        ratio = cost(record, greater, what, turn) / cost(record, lesser, what, turn)
+        ratio = cost(record, greater, seconds, turn) / cost(record, lesser, seconds, turn)
         return min(ratio - least, most - ratio)
 
-    over = "rounds" if what == "seconds" else "count"
+    over = "rounds" if seconds else "count"
     text = f"{label}: {greater} over {lesser}, distance to the nearer of {least:g} and {most:g}, positive between them"
     return Part(text, measure, "times", over=over)
 

@@ -8,28 +8,21 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from tangent_lib.cost.measured_steps import LISTING_1
+from tangent_lib.experiments.records import Record
 from tangent_lib.report import paper
 from tangent_lib.report.claim_measures import (
-    ABSOLUTE,
-    ALPHA,
-    CONTROL,
-    NORMALISED,
-    SINGLE,
-    TARGET,
-    XI,
     Claim,
     Part,
-    Quantity,
-    Record,
     cost_between,
     gap,
     localisation,
-    mean_of,
     printed_gaps,
     random_floor,
     shrinks,
+    untrained_value,
     value,
-)  # fmt: skip
+)
+from tangent_lib.report.quantities import ABSOLUTE, ALPHA, CONTROL, NORMALISED, SINGLE, TARGET, XI, Quantity, mean_of
 
 SIMILAR = 0.01  # of the control's accuracy, for "a similar level"
 LINKED = 0.5  # rank correlation that "crucial" asks for
@@ -55,7 +48,8 @@ SCALE = (
     "does in CLIP."
 )
 
-_RISE = Quantity("", ("xi",), lambda pairs: mean_of({pair: xi[-1] - xi[0] for pair, xi in pairs.items()}))
+_RISE = Quantity("rise of ξ", lambda s: mean_of(xi[-1] - xi[0] for xi in s.xi.values()) if s.xi else None, "ξ")
+CONTROL_SHARE, UNSEEN_SHARE, LEADING_SHARE = (lambda s: s.control), (lambda s: s.unseen), (lambda s: s.leading)
 
 
 def _closed_more_than_left(record: Record, seed: str) -> float:
@@ -65,22 +59,22 @@ def _closed_more_than_left(record: Record, seed: str) -> float:
 
 def _rank_link(record: Record, seed: str) -> float:
     """Spearman's correlation of normalised accuracy with -xi over five ways to a multi-task model, minus ``LINKED``."""
-    ways = [("summaries", mode) for mode in ("non-linear", "post-hoc", "linear")]
-    ways += [("untrained", mode) for mode in ("non-linear", "linear")]
-    xi, kept = ([value(record, seed, m, quantity, s) for s, m in ways] for quantity in (XI, NORMALISED))
+    ways = [(value, mode) for mode in ("non-linear", "post-hoc", "linear")]
+    ways += [(untrained_value, mode) for mode in ("non-linear", "linear")]
+    xi, kept = ([of(record, seed, mode, quantity) for of, mode in ways] for quantity in (XI, NORMALISED))
     constant = np.ptp(xi) == 0 or np.ptp(kept) == 0
     return (0.0 if constant else float(spearmanr(-np.array(xi), kept).statistic)) - LINKED
 
 
 def _learned(mode: str) -> Part:
-    measure = lambda record, seed: value(record, seed, mode, SINGLE, "untrained") - random_floor(record, seed)
+    measure = lambda record, seed: untrained_value(record, seed, mode, SINGLE) - random_floor(record, seed)
     return Part(f"single-task accuracy from random weights, {mode}: after − before fine-tuning", measure)
 
 
 def _not_kept(mode: str) -> Part:
     def measure(record: Record, seed: str) -> float:
         floor = random_floor(record, seed)
-        single, multi = (value(record, seed, mode, quantity, "untrained") for quantity in (SINGLE, ABSOLUTE))
+        single, multi = (untrained_value(record, seed, mode, quantity) for quantity in (SINGLE, ABSOLUTE))
         return KEPT_SHARE * (single - floor) - (multi - floor)
 
     return Part(f"from random weights, {mode}: a tenth of the single-task gain − the gain of addition", measure)
@@ -221,8 +215,8 @@ TANGENT_CLAIMS = (
     Claim(
         "S1-cost", "S1", "Section 5, Appendix B", "A linear step by Listing 1 costs about twice the time and the memory.",
         "roughly twice the cost of obtaining the gradient", "about 2 times (Appendix B)", LINEAR, "tab-cost",
-        (cost_between("time of a step", "seconds", LISTING_1, "non-linear", 1.5, 3.0),
-         cost_between("bytes kept for the backward pass", "saved_bytes", LISTING_1, "non-linear", 1.5, 3.0)),
+        (cost_between("time of a step", True, LISTING_1, "non-linear", 1.5, 3.0),
+         cost_between("bytes kept for the backward pass", False, LISTING_1, "non-linear", 1.5, 3.0)),
         note="This library's own linear step is cheaper (page Cost). Between 1.5 and 3 times counts as about twice. Time "
         "depends on the machine, and is repeated in rounds, not seeds.", cause="f has fused attention and, on processors, "
         "products through oneDNN; Listing 1 has neither. Calls and memory traffic weigh more in so small a network.",
@@ -233,12 +227,12 @@ TANGENT_CLAIMS = (
         "significantly higher for points belonging to the training dataset", "Figures 6 and 14; no number printed",
         NTK, "fig-local-energy",
         (Part("share of the local energy on the trained points, against a control, − 0.5",
-              lambda r, seed: localisation(r, seed, "pretrained", "control") - 0.5, "share"),
+              lambda r, seed: localisation(r, seed, "pretrained", CONTROL_SHARE) - 0.5, "share"),
          Part("share of the local energy on the trained points: against a control − against unseen points of the task",
-              lambda r, seed: localisation(r, seed, "pretrained", "control") - localisation(r, seed, "pretrained", "unseen"),
+              lambda r, seed: localisation(r, seed, "pretrained", CONTROL_SHARE) - localisation(r, seed, "pretrained", UNSEEN_SHARE),
               "share"),
          Part("ten leading eigenfunctions: share of the energy on unseen points of the task, against a control, − 0.5",
-              lambda r, seed: localisation(r, seed, "pretrained", "leading") - 0.5, "share")),
+              lambda r, seed: localisation(r, seed, "pretrained", LEADING_SHARE) - 0.5, "share")),
         note="The first part is the paper's comparison; the other two are stricter and ours. A kernel whose rows are "
         "the trained points puts more energy there than on any other point, of the same task too; the second part "
         "takes that off, the third leaves the trained points out.",
@@ -250,10 +244,10 @@ TANGENT_CLAIMS = (
         "Figures 14 and 15; no number printed",
         NTK, "fig-local-energy-random",
         (Part("share of the local energy on the trained points, against a control: pre-trained − random weights",
-              lambda r, seed: localisation(r, seed, "pretrained", "control") - localisation(r, seed, "untrained", "control"),
+              lambda r, seed: localisation(r, seed, "pretrained", CONTROL_SHARE) - localisation(r, seed, "untrained", CONTROL_SHARE),
               "share"),
          Part("ten leading eigenfunctions, unseen points of the task against a control: pre-trained − random weights",
-              lambda r, seed: localisation(r, seed, "pretrained", "leading") - localisation(r, seed, "untrained", "leading"),
+              lambda r, seed: localisation(r, seed, "pretrained", LEADING_SHARE) - localisation(r, seed, "untrained", LEADING_SHARE),
               "share")),
         cause="The tasks here are drawn in distinct styles, which a network may tell apart with random weights; and "
         "the share has a floor that depends on the kernel's spectrum, which pre-training changes too.",
@@ -276,7 +270,7 @@ TANGENT_CLAIMS = (
         "weight disentanglement is an emergent property of pre-training", "Figure 11; no number printed",
         RANDOM, "fig-xi-random",
         (Part("ξ, averaged over pairs and α, non-linear: random weights − pre-trained",
-              lambda r, seed: value(r, seed, "non-linear", XI, "untrained") - value(r, seed, "non-linear", XI), "ξ"),),
+              lambda r, seed: untrained_value(r, seed, "non-linear", XI) - value(r, seed, "non-linear", XI), "ξ"),),
         cause="ξ counts changed predictions. A model that has learned little, or predicts few classes, has few to "
         "change.",
     ),

@@ -1,7 +1,7 @@
 """Interactive parts of a page. Imported by notebooks alone.
 
 They are plain HTML with a small script: they work in the built page, without a kernel or a network, and in a live
-notebook too. Where a kernel runs, `tangent_lib.report.widgets` offers the same as ipywidgets.
+notebook too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import itertools
 import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from IPython.display import HTML
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
+from tangent_lib.experiments.records import as_json
 from tangent_lib.report.plots import COLOURS
+from tangent_lib.report.plots_xi import Grid
 from tangent_lib.runtime.errors import InputError
 
 FOLDER = Path(__file__).parent
@@ -31,7 +34,7 @@ SCALE = [
 MISSING = "–"
 Number = float | int
 Accuracies = Mapping[str, Mapping[str, Sequence[Number]]]
-Grids = Mapping[str, Mapping[str, Mapping[str, Sequence]]]
+Grids = Mapping[str, Mapping[str, Grid]]
 _counter = itertools.count()
 
 
@@ -85,7 +88,7 @@ def xi_data(grids: Grids, box: tuple[Number, Number] = (0, 1), title: str = "", 
         InputError: if there is no grid, a grid is empty or not square, alphas do not rise, or the box is empty.
 
     Example:
-        >>> data = xi_data({"linear": {"Signs-Digits": {"alphas": [0.0, 1.0], "xi": [[0.0, 0.2], [0.25, 0.41239]]}}})
+        >>> data = xi_data({"linear": {"Signs-Digits": Grid([0.0, 1.0], [[0.0, 0.2], [0.25, 0.41239]])}})
         >>> data["top"], data["grids"]["linear"]["Signs-Digits"]["xi"]
         (0.412, [[0.0, 0.2], [0.25, 0.412]])
     """
@@ -107,8 +110,8 @@ def xi_data(grids: Grids, box: tuple[Number, Number] = (0, 1), title: str = "", 
     }
 
 
-def _grid(mode: str, pair: str, grid: Mapping[str, Sequence]) -> dict[str, list]:
-    alphas, values = [round(float(alpha), 6) for alpha in grid["alphas"]], grid["xi"]
+def _grid(mode: str, pair: str, grid: Grid) -> dict[str, list]:
+    alphas, values = [round(float(alpha), 6) for alpha in grid.alphas], grid.xi
     if not alphas or len(values) != len(alphas) or any(len(row) != len(alphas) for row in values):
         shape = f"{len(values)} rows of {sorted({len(row) for row in values})} values"
         raise InputError(
@@ -127,7 +130,7 @@ def alpha_slider(alphas: Sequence[Number], accuracies: Accuracies, title: str, s
         alphas: the values of the slider, at least one.
         accuracies: by mode, then by task, the accuracy at every alpha, as a share.
         title: what the bars are, in words.
-        save_as: name of a file, without ending: the data are offered under it for download, see `download`.
+        save_as: name of a file, without ending: the data are offered under it for download, see `download_link`.
 
     Raises:
         InputError: as `slider_data`.
@@ -149,17 +152,17 @@ def xi_explorer(
     Tangent-space paper, equation 6 and Figures 3 and 10. alpha_1 runs to the right and alpha_2 upward.
 
     Args:
-        grids: by mode, then by task pair, ``alphas`` (n values) and ``xi`` (n rows; row i: alpha_1 = alphas[i]).
+        grids: by mode, then by task pair.
         box: lowest and highest alpha of the search, drawn as a frame.
         title: what is drawn, in words.
         quantity: symbol of the value, beside the colour bar.
-        save_as: name of a file, without ending: the data are offered under it for download, see `download`.
+        save_as: name of a file, without ending: the data are offered under it for download, see `download_link`.
 
     Raises:
         InputError: as `xi_data`.
 
     Example:
-        >>> page = xi_explorer({"linear": {"Signs-Digits": {"alphas": [0.0, 1.0], "xi": [[0.0, 0.2], [0.25, 0.4]]}}})
+        >>> page = xi_explorer({"linear": {"Signs-Digits": Grid([0.0, 1.0], [[0.0, 0.2], [0.25, 0.4]])}})
         >>> "Signs-Digits" in page.data
         True
     """
@@ -174,7 +177,7 @@ def sortable(table: pd.DataFrame, caption: str = "", save_as: str = "") -> HTML:
     Args:
         table: with one level of columns or several; cells are shown as pandas prints them, missing ones as a dash.
         caption: above the table.
-        save_as: name of a file, without ending: the table is offered under it for download, see `download`.
+        save_as: name of a file, without ending: the table is offered under it for download, see `download_link`.
 
     Raises:
         InputError: if the table has no column.
@@ -222,18 +225,18 @@ def _cell(value: object) -> str:
     return html.escape(f"{value:g}" if isinstance(value, float) else str(value), quote=False)
 
 
-def download(data: Mapping | Sequence | pd.DataFrame, name: str) -> HTML:
+def download_link(data: Mapping | Sequence | pd.DataFrame, name: str) -> HTML:
     """A link that saves the data of a figure: a table as CSV, anything else as JSON. The data are in the page itself.
 
     Args:
-        data: a table, or mappings and sequences of numbers and texts.
+        data: a table, or results, mappings and sequences of numbers and texts.
         name: of the file, without ending, such as ``fig-xi``.
 
     Raises:
         InputError: if the data hold something else, or the name is not made of letters, digits, ``-``, ``_`` and ``.``.
 
     Example:
-        >>> 'download="fig-xi.json"' in download({"alphas": [0.0, 1.0]}, "fig-xi").data
+        >>> 'download="fig-xi.json"' in download_link({"alphas": [0.0, 1.0]}, "fig-xi").data
         True
     """
     return HTML(_fill("", "") + _link(data, name))
@@ -260,6 +263,8 @@ def _link(data: Mapping | Sequence | pd.DataFrame, name: str) -> str:
 
 def _plain(data: object) -> object:
     """The same data as JSON knows them: no arrays, no numpy numbers, null for what is not finite."""
+    if is_dataclass(data):
+        data = as_json(data)
     if isinstance(data, Mapping):
         return {str(key): _plain(value) for key, value in data.items()}
     if isinstance(data, np.ndarray | np.generic):

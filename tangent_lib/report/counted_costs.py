@@ -1,6 +1,6 @@
 """Counted numbers of the page on cost: operations and bytes by model, tasks, alphas, grid and points, and GPU-hours.
 
-Imported by notebooks alone; ``costs`` has what is measured. In ``anew`` each edited model is evaluated by itself.
+Imported by notebooks alone; ``measured_costs`` has what is measured. In ``anew`` each edited model is evaluated by itself.
 """
 
 from __future__ import annotations
@@ -15,16 +15,13 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from tangent_lib._fast.kernel import MEMORY
-from tangent_lib.analyses import NTK_NUMBERS
-from tangent_lib.cost.both_papers import CONTROL, PAPERS, Counts, kind_of, split_sizes, work
-from tangent_lib.cost.counted_steps import BATCHES, CLASSES, NUMBER, Tower, kept_for_backward
-from tangent_lib.editing import ALPHAS
+from tangent_lib.cost.both_papers import PAPERS, Counts, kind_of, split_sizes, work
+from tangent_lib.cost.counted_steps import BATCHES, CLASSES, NUMBER, ShapesOnly, kept_for_backward
 from tangent_lib.evaluation import classify
 from tangent_lib.finetuning import Protocol
-from tangent_lib.linearization import linearize as listing_1
-from tangent_lib.modes import ALL_MODES
-from tangent_lib.parameters import PAPER_PAIRS, PAPER_POINTS, PAPER_TASKS
+from tangent_lib.kernels import NUMBERS_HELD, NUMBERS_HELD_ELSEWHERE
+from tangent_lib.linearization import listing_1
+from tangent_lib.modes import ALL_MODES, ALPHAS, PAPER
 from tangent_lib.report.at_scale import GPUS, NONE, hours
 from tangent_lib.report.plots import COLOURS
 
@@ -32,7 +29,7 @@ F, F_LIN = (False, "all"), (True, "all")  # kinds of workload
 Panels = Mapping[str, Mapping[str, object]]
 
 
-def kept_by_listing_1(tower: Tower) -> int:
+def kept_by_listing_1(tower: ShapesOnly) -> int:
     """Bytes that a step by Listing 1 keeps for its backward pass, for each image; counted, in fp32."""
     kept = []
     with tower.shapes:
@@ -95,7 +92,7 @@ def growth(counts: Counts, outputs: int = 10) -> dict[str, dict]:
             "f, anew": lambda n: 2 * n**2, "f, here": lambda n: n**2 + n}),
         f"kernels of {outputs} logits": ("points", points, {
             "Jacobian": lambda n: gigabytes(n * outputs * counts[F].parameters, n),
-            "here, the limit": lambda n: gigabytes(MEMORY, n)}),
+            "here, the limit": lambda n: gigabytes(NUMBERS_HELD_ELSEWHERE, n)}),
     }  # fmt: skip
     return {
         title: {
@@ -132,24 +129,24 @@ def work_anew(counts: Counts, papers: Iterable[str], protocol: Protocol) -> dict
     chosen = list(papers)
     found = work(counts, chosen, protocol) | dict.fromkeys(("addition", "negation", "disentanglement error", "NTK"), 0)
     uses = lambda training: [
-        counts[mode.linear_evaluation, "all"].forward_operations
+        counts[mode.linearized, "all"].forward_operations
         for mode in ALL_MODES.values()
-        if (mode.linear_training, mode.selection) == kind_of(training)
+        if kind_of(mode.training.name) == kind_of(training)
     ]
     swept = lambda names: sum(len(ALPHAS) * val + test for val, test in map(split_sizes, names))
     for training in dict.fromkeys(training for name in chosen for training in PAPERS[name].trainings):
-        found["addition"] += sum(uses(training)) * swept(PAPER_TASKS)
+        found["addition"] += sum(uses(training)) * swept(PAPER.tasks)
         if training in ("non-linear", "linear"):
-            found["negation"] += sum(uses(training)) * (swept(PAPER_TASKS) + len(PAPER_TASKS) * swept([CONTROL]))
-    points = sum(min(PAPER_POINTS, split_sizes(name)[1]) for pair in PAPER_PAIRS for name in pair)
+            found["negation"] += sum(uses(training)) * (swept(PAPER.tasks) + len(PAPER.tasks) * swept([PAPER.control]))
+    points = sum(min(PAPER.points, split_sizes(name)[1]) for pair in PAPER.pairs for name in pair)
     for name in chosen:
         for training, values in PAPERS[name].grids.items():
             found["disentanglement error"] += sum(uses(training)) * points * 2 * values**2  # alone, and together
         for rows, columns, outputs in PAPERS[name].kernels:
-            blocks = math.ceil(rows / max(1, NTK_NUMBERS["cuda"] // 2 // counts[F].parameters))
+            blocks = math.ceil(rows / max(1, NUMBERS_HELD["cuda"] // 2 // counts[F].parameters))
             points_passed = rows + blocks * columns  # for each block of rows the columns' gradients are made anew
             gradients = points_passed * counts[F].operations
-            found["NTK"] += len(PAPER_PAIRS) * outputs * (gradients + 2 * rows * columns * counts[F].parameters)
+            found["NTK"] += len(PAPER.pairs) * outputs * (gradients + 2 * rows * columns * counts[F].parameters)
     return found
 
 

@@ -1,7 +1,6 @@
 """The gallery: every figure and table of the papers that concerns image models, and where it stands in this book.
 
-``python -m tangent_lib.report.gallery`` writes ``gallery.md`` and its thumbnails beside the executed notebooks, and runs
-none. A row whose counterpart does not exist is an error.
+``tangent gallery`` writes ``gallery.md`` and its thumbnails beside the executed notebooks, and runs none. A row whose counterpart does not exist is an error.
 """
 
 from __future__ import annotations
@@ -285,16 +284,3 @@ def page_text(files: dict[str, str]) -> str:
         lines += [f"| {item} | {title} | – | – | left out: {why} |" for of, item, title, why in LEFT_OUT if of == paper]
         lines += [""]
     return "\n".join(lines)
-
-
-def main() -> None:
-    try:
-        page = write_gallery()
-    except InputError as error:
-        raise SystemExit(str(error)) from None
-    sizes = [path.stat().st_size for path in (page.parent / "thumbnails").iterdir()]
-    print(f"wrote {page}: {len(COUNTERPARTS)} counterparts, {len(sizes)} thumbnails, {sum(sizes) / 1e6:.1f} MB")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,22 +6,21 @@ their mean is above zero; it needs five seeds.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from tangent_lib.recorded import recorded_path
-from tangent_lib.report.claim_measures import UNITS, Claim, NotRecorded, Part, Record, pick
+from tangent_lib.experiments.records import Record, read_record
+from tangent_lib.modes import MINIATURES
+from tangent_lib.report.claim_measures import Claim, Part
 from tangent_lib.report.claims import CLAIMS
+from tangent_lib.report.quantities import MISSING, UNITS, NotRecorded
 from tangent_lib.runtime.errors import InputError
 
 LEVEL, LEAST = 0.05, 5  # of the test; seeds for a verdict
 REPRODUCED, PARTLY, NOT, UNTESTED = VERDICTS = ("reproduced", "partly", "not reproduced", "not tested at this scale")
-BY_SEED = ("summaries", "untrained", "ablation", "ntk")  # sections of a recorded file: by name, then by seed
-TIMED = ("cost", "linear", "seconds")  # a list where a step was timed in several rounds
 
 Records = Mapping[str, Record]  # by model
 
@@ -46,7 +45,7 @@ class Weighed:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Judgement:
     """A claim with its verdict; ``reason`` says why there is none."""
 
     claim: Claim
@@ -58,7 +57,8 @@ class Entry:
 def read_records(model: str) -> dict[str, Record]:
     """The recorded files of a model and, for a miniature, of its siblings; those that exist."""
     names = (model, *(name for name in MINIATURES if model in MINIATURES and name != model))
-    return {name: json.loads(recorded_path(name).read_text()) for name in names if recorded_path(name).is_file()}
+    found = {name: read_record(name) for name in names}
+    return {name: record for name, record in found.items() if record}
 
 
 def weigh(values: Sequence[float], exact: bool = False) -> tuple[float | None, str]:
@@ -82,7 +82,9 @@ def weigh(values: Sequence[float], exact: bool = False) -> tuple[float | None, s
         ((None, 'not tested at this scale'), (None, 'reproduced'))
     """
     if not len(values) or not np.isfinite(values).all():
-        raise InputError(f"values {list(values)}: a claim is weighed by finite numbers, at least one; see the recorded file")
+        raise InputError(
+            f"values {list(values)}: a claim is weighed by finite numbers, at least one; see the recorded file"
+        )
     if len(values) < LEAST and not exact:
         return None, UNTESTED
     mean = float(np.mean(values))
@@ -96,12 +98,11 @@ def weigh(values: Sequence[float], exact: bool = False) -> tuple[float | None, s
 
 def weigh_part(part: Part, records: Records, model: str) -> Weighed:
     """Read a part's numbers out of the recorded files and weigh them."""
-    try:
-        files = [pick(records, name) for name in part.models or (model,)]
-    except NotRecorded as lacking:
-        return Weighed(part, {}, None, None, None, UNTESTED, f"the file of {lacking}")
-    values, missing = {}, ""
-    for label, sample in _samples(part, files):
+    names = part.models or (model,)
+    if lacking := [name for name in names if name not in records]:
+        return Weighed(part, {}, None, None, None, UNTESTED, f"the file of {lacking[0]}")
+    files, values, missing = [records[name] for name in names], {}, ""
+    for label, sample in samples(part, files):
         try:
             values[label] = float(part.measure(*files, sample))
         except NotRecorded as lacking:
@@ -114,23 +115,22 @@ def weigh_part(part: Part, records: Records, model: str) -> Weighed:
     return Weighed(part, values, float(np.mean(numbers)), spread, p, verdict)
 
 
-def _samples(part: Part, files: Sequence[Record]) -> list[tuple[str, str | int]]:
+def samples(part: Part, files: Sequence[Record]) -> list[tuple[str, str | int]]:
+    """What a part is measured on, with its label: seeds that all files have, timed rounds, or one count."""
     if part.over == "count":
         return [("count", 0)]
     if part.over == "rounds":
-        try:
-            timed = pick(files[0], *TIMED)
-        except NotRecorded:
-            return [("round 0", 0)]  # the measure itself says what is missing
-        return [(f"round {turn}", turn) for turn in range(len(timed) if isinstance(timed, list) else 1)]
+        linear = files[0].cost.get("linear")  # the measure itself says what is missing
+        return [(f"round {turn}", turn) for turn in range(len(linear.seconds) if linear else 1)]
     return [(seed, seed) for seed in sorted(set.intersection(*(_seeds(file) for file in files)), key=int)]
 
 
 def _seeds(record: Record) -> set[str]:
-    return {seed for section in BY_SEED for by_seed in record.get(section, {}).values() for seed in by_seed}
+    sections = (record.summaries, record.untrained, record.ablation, record.ntk)
+    return {seed for section in sections for by_seed in section.values() for seed in by_seed}
 
 
-def judge(claim: Claim, records: Records, model: str) -> Entry:
+def judge(claim: Claim, records: Records, model: str) -> Judgement:
     """The verdict on a claim: as good as all its parts together.
 
     Reproduced if all parts are, not reproduced if none is, even partly; in between partly. Without a measure, or with a
@@ -139,10 +139,12 @@ def judge(claim: Claim, records: Records, model: str) -> Entry:
     weighed = tuple(weigh_part(part, records, model) for part in claim.parts)
     verdicts = {each.verdict for each in weighed}
     if not weighed:
-        return Entry(claim, weighed, UNTESTED, claim.untested)
+        return Judgement(claim, weighed, UNTESTED, claim.untested)
     if UNTESTED in verdicts:
-        return Entry(claim, weighed, UNTESTED, "; ".join(dict.fromkeys(_lack(w) for w in weighed if w.verdict == UNTESTED)))
-    return Entry(claim, weighed, verdicts.pop() if len(verdicts) == 1 else PARTLY)
+        return Judgement(
+            claim, weighed, UNTESTED, "; ".join(dict.fromkeys(_lack(w) for w in weighed if w.verdict == UNTESTED))
+        )
+    return Judgement(claim, weighed, verdicts.pop() if len(verdicts) == 1 else PARTLY)
 
 
 def _lack(weighed: Weighed) -> str:
@@ -156,12 +158,12 @@ def _count(weighed: Weighed) -> str:
     return f"{n} {weighed.part.over.removesuffix('s')}{'s' if n != 1 else ''}"
 
 
-def ledger(records: Records, model: str, claims: Iterable[Claim] = CLAIMS) -> list[Entry]:
+def ledger(records: Records, model: str, claims: Iterable[Claim] = CLAIMS) -> list[Judgement]:
     """The verdicts on all claims, in their order."""
     return [judge(claim, records, model) for claim in claims]
 
 
-def counts(entries: Iterable[Entry]) -> dict[str, int]:
+def counts(entries: Iterable[Judgement]) -> dict[str, int]:
     """How many claims have each verdict.
 
     Example:
@@ -172,27 +174,17 @@ def counts(entries: Iterable[Entry]) -> dict[str, int]:
     return {verdict: found.count(verdict) for verdict in VERDICTS}
 
 
-def measured(weighed: Weighed) -> str:
-    """Our number as text: mean, spread, unit.
-
-    Example:
-        >>> measured(weigh_part(Part("", lambda record, seed: 0.02), {"m": {"ntk": {"": {"0": 1, "1": 1}}}}, "m"))
-        '+2.0 ± 0.0 points'
-    """
+def outcome(weighed: Weighed) -> str:
+    """Our number as text: mean, spread, unit."""
     if weighed.mean is None:
-        return "not recorded"
+        return MISSING
     factor, form, word = UNITS[weighed.part.unit]
     spread = "" if weighed.spread is None else f" ± {factor * weighed.spread:{form.removeprefix('+')}}"
     return f"{factor * weighed.mean:{form}}{spread} {word}"
 
 
-def sample(weighed: Weighed) -> str:
-    """Over what the mean is taken, as text.
-
-    Example:
-        >>> sample(weigh_part(Part("", lambda record, seed: 0.02), {"m": {"ntk": {"": {"0": 1, "1": 1}}}}, "m"))
-        '2 seeds'
-    """
+def sample_size(weighed: Weighed) -> str:
+    """Over what the mean is taken, as text, such as ``5 seeds``."""
     return _count(weighed) if weighed.values else "–"
 
 
@@ -203,16 +195,17 @@ def significance(weighed: Weighed) -> str:
     return "–" if weighed.verdict == UNTESTED else "sign"
 
 
-def keep_seeds(record: Record, count: int) -> dict:
-    """A recorded file with fewer seeds: what would the ledger say, had we stopped earlier?
-
-    Example:
-        >>> keep_seeds({"ntk": {"pretrained": {"0": 1, "1": 2}}}, 1)
-        {'ntk': {'pretrained': {'0': 1}}}
-    """
-    few: Callable = lambda by_seed: dict(sorted(by_seed.items(), key=lambda item: int(item[0]))[:count])
-    cut = {section: {name: few(each) for name, each in record[section].items()} for section in BY_SEED if section in record}
-    return {**record, **cut}
+def keep_seeds(record: Record, count: int) -> Record:
+    """A record with fewer seeds: what would the ledger say, had we stopped earlier?"""
+    few = lambda by_seed: dict(sorted(by_seed.items(), key=lambda item: int(item[0]))[:count])
+    cut = lambda section: {name: few(by_seed) for name, by_seed in section.items()}
+    return replace(
+        record,
+        summaries=cut(record.summaries),
+        untrained=cut(record.untrained),
+        ablation=cut(record.ablation),
+        ntk=cut(record.ntk),
+    )
 
 
 def checks(records: Records, model: str, claims: Sequence[Claim] = CLAIMS) -> dict[str, bool]:

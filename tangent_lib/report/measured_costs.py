@@ -1,6 +1,6 @@
 """Measured numbers of the page on cost: results of ``benchmarks/`` with this library's goals, and a live comparison.
 
-Imported by notebooks alone; ``cost_counts`` has what is counted.
+Imported by notebooks alone; ``counted_costs`` has what is counted.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tangent_lib._fast.kernel import ntk_of_outputs
-from tangent_lib._fast.tangents import linearize
 from tangent_lib.cost.measured_steps import StepCost
-from tangent_lib.editing import ALPHAS
 from tangent_lib.evaluation import classify, features_at
 from tangent_lib.kernels import ntk
-from tangent_lib.linearization import linearize as listing_1
+from tangent_lib.linearization import linearize, listing_1
 from tangent_lib.models.clip import Clip
+from tangent_lib.modes import ALPHAS
 from tangent_lib.report import paper
 from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError
@@ -230,7 +228,6 @@ def same_results(clip: Clip, images: int = 2, outputs: int = 2, seed: int = 0) -
     theta_0, tau, x, head = double(clip.theta_0), double(tau), x.double(), head.double()
     plain, here, sweep = listing_1(clip.f, theta_0), linearize(clip.f, theta_0), [[alpha] for alpha in ALPHAS]
     logits = lambda params, x: classify(clip.f(params, x), head)[:, :outputs]
-    by_logit = [ntk(lambda params, x, c=c: logits(params, x)[:, c], theta_0, x) for c in range(outputs)]
     with torch.no_grad():
         along = torch.stack([plain(apply(theta_0, tau, alpha), x) for (alpha,) in sweep])
         one_pass = torch.stack([z for (z,) in features_at(clip.f, theta_0, [tau], [x], True)(sweep, [0])])
@@ -239,7 +236,7 @@ def same_results(clip: Clip, images: int = 2, outputs: int = 2, seed: int = 0) -
         "features of a step": [features for features, _ in steps],
         "gradient of a step": [gradient for _, gradient in steps],
         f"features at {len(sweep)} values of α": (one_pass, along),
-        f"kernels of {outputs} logits": (ntk_of_outputs(logits, theta_0, x), torch.stack(by_logit)),
+        f"kernels of {outputs} logits": (ntk(logits, theta_0, x), ntk(logits, theta_0, x, implementation="plain")),
     }
     return {what: ((found - wanted).abs().max() / wanted.abs().max()).item() for what, (found, wanted) in pairs.items()}
 

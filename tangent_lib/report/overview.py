@@ -1,30 +1,39 @@
-"""The figure of the README, drawn from the recorded results: ``python -m tangent_lib.report.overview``."""
+"""The figure of the README, drawn from the recorded results: ``tangent overview``."""
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from tangent_lib.modes import MODES
-from tangent_lib.recorded import recorded_path
+from tangent_lib.experiments.records import Record, read_record, recorded_path
+from tangent_lib.modes import MODES, PARAMETERS
 from tangent_lib.report import plots
+from tangent_lib.runtime.errors import InputError
 
 
-def draw_overview(record: dict) -> Figure:
+def draw_overview(record: Record) -> Figure:
     """The figure of the README: accuracy per task after addition, mean over the recorded seeds."""
     plt.style.use(plots.STYLE)
-    tasks = record["configuration"]["order"][:-1]
     means = {
-        mode: {task: sum(s["addition"]["test"][task] for s in by_seed.values()) / len(by_seed) for task in tasks}
-        for mode, by_seed in record["summaries"].items()
+        mode: {task: sum(each.addition.test[task] for each in by_seed.values()) / len(by_seed) for task in record.tasks}
+        for mode, by_seed in record.summaries.items()
         if mode in MODES
     }
-    zero_shot = {task: record["zero_shot"][task]["test"] for task in tasks}
+    zero_shot = {task: record.zero_shot[task].test for task in record.tasks}
     return plots.bars_per_task({"zero-shot": zero_shot, **means}, "test accuracy (%)")
 
 
-if __name__ == "__main__":
-    path = recorded_path("ViT-Mini-8")
-    draw_overview(json.loads(path.read_text())).savefig(path.with_suffix(".svg"))
+def write_overview() -> Path:
+    """Draw the figure of the default model and write it beside its record.
+
+    Raises:
+        InputError: if nothing is recorded.
+    """
+    model = PARAMETERS["model"][0]
+    record, path = read_record(model), recorded_path(model)
+    if record is None:
+        raise InputError(f"nothing is recorded in {path}: make it with tangent record")
+    draw_overview(record).savefig(path.with_suffix(".svg"))
+    return path.with_suffix(".svg")

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from tangent_lib.disentanglement import XiGrid
+from tangent_lib.experiment import Cosines
 from tangent_lib.report.plots_xi import CASING, COLOUR_MAP
 from tangent_lib.runtime.errors import InputError
 
@@ -61,14 +63,14 @@ def against(
     return figure
 
 
-def xi_by_distance(grids: Mapping[str, Mapping[str, Sequence]], box: tuple[float, float] = (0.0, 1.0)) -> Figure:
+def xi_by_distance(grids: Mapping[str, XiGrid], box: tuple[float, float] = (0.0, 1.0)) -> Figure:
     """xi over the plane of alphas: a column a mode, a row a distance (attention-only paper, Figures 6 and 8).
 
     Nats and shares of points have no common unit, so each row has its own scale of colours; within a row all panels share it.
     alpha_1 runs to the right, alpha_2 upward.
 
     Args:
-        grids: by mode, results of ``Experiment.xi_grid``.
+        grids: by mode, results of ``xi_grid``.
         box: the interval that alpha is searched in; its square is outlined.
 
     Raises:
@@ -79,9 +81,9 @@ def xi_by_distance(grids: Mapping[str, Mapping[str, Sequence]], box: tuple[float
     size, shared = (2.35 * len(grids) + 1.0, 2.25 * len(DISTANCES) + 0.3), {"sharex": True, "sharey": True}
     figure, axes = plt.subplots(len(DISTANCES), len(grids), figsize=size, dpi=200, squeeze=False, **shared)
     for line, (distance, (row, label)) in zip(axes, DISTANCES.items()):
-        vmax = max(np.max(grid[distance]) for grid in grids.values()) or 1.0
+        vmax = max(np.max(grid.by(distance)) for grid in grids.values()) or 1.0
         for axis, grid in zip(line, grids.values()):
-            alphas, xi = np.asarray(grid["alphas"]), np.asarray(grid[distance])
+            alphas, xi = np.asarray(grid.alphas), np.asarray(grid.by(distance))
             # pcolormesh takes columns from the second index: transposed, the first index of xi, alpha_1, runs to the right
             style = {"cmap": COLOUR_MAP, "vmin": 0, "vmax": vmax, "shading": "nearest", "rasterized": True}
             mesh = axis.pcolormesh(alphas, alphas, xi.T, **style)
@@ -100,7 +102,7 @@ def xi_by_distance(grids: Mapping[str, Mapping[str, Sequence]], box: tuple[float
     return figure
 
 
-def cosine_matrices(matrices: Mapping[str, Mapping[str, Sequence]]) -> Figure:
+def cosine_matrices(matrices: Mapping[str, Cosines]) -> Figure:
     """The cosine similarities of task vectors, a panel a mode on one scale of colours (attention-only paper, Figure 10).
 
     The diagonal, always one, is left empty, so that it does not set the scale.
@@ -113,7 +115,7 @@ def cosine_matrices(matrices: Mapping[str, Mapping[str, Sequence]]) -> Figure:
     """
     if not matrices:
         raise InputError("no matrix to draw: give at least one mode")
-    shown = {mode: _off_diagonal(matrix["tasks"], matrix["cosines"]) for mode, matrix in matrices.items()}
+    shown = {mode: _off_diagonal(matrix.tasks, matrix.cosines) for mode, matrix in matrices.items()}
     high = max(np.abs(values).max() for values in shown.values()) or 1.0
     low = min(0.0, *(values.min() for values in shown.values()))
     size = (2.75 * len(shown) + 0.6, 3.7)
@@ -124,7 +126,7 @@ def cosine_matrices(matrices: Mapping[str, Mapping[str, Sequence]]) -> Figure:
             light = (values[i, j] - low) / (high - low) < 0.55
             text = f"{round(values[i, j], 2) + 0.0:.2f}".replace("0.", ".")  # adding 0.0 turns -0.0 into 0.0
             axis.text(j, i, text, ha="center", va="center", fontsize=6, color="black" if light else "white")
-        tasks = matrices[mode]["tasks"]
+        tasks = matrices[mode].tasks
         axis.set_xticks(range(len(tasks)), tasks, rotation=90, fontsize=7)
         axis.set_yticks(range(len(tasks)), tasks, fontsize=7)
         axis.set_title(mode, fontsize=9)

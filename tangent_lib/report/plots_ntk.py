@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tangent_lib.experiment import LocalEnergy
 from tangent_lib.report.plots import COLOURS
 
 GREY = COLOURS["zero-shot"]
@@ -16,7 +17,7 @@ GREY = COLOURS["zero-shot"]
 FIRST, SECOND = ("#5D3A9B", "-"), ("#D0730F", "--")
 
 
-def energy_lines(results: Mapping[str, Mapping]) -> Figure:
+def energy_lines(results: Mapping[str, LocalEnergy]) -> Figure:
     """E_loc over the points of both supports, a panel a pair, a line a class (tangent-space paper, Figures 6, 14 and 15).
 
     Args:
@@ -24,7 +25,7 @@ def energy_lines(results: Mapping[str, Mapping]) -> Figure:
     """
     figure, axes = plt.subplots(1, len(results), figsize=(8.5, 2.7), squeeze=False, sharey=True)
     for axis, (pair, result) in zip(axes[0], results.items()):
-        energy, trained = np.asarray(result["energy"]), result["trained"]
+        energy, trained = np.asarray(result.energy), result.trained
         shades = plt.get_cmap("viridis")(np.linspace(0.0, 0.85, len(energy)))
         for line, shade in zip(energy, shades):
             axis.plot(line, color=shade, linewidth=0.5, alpha=0.8)

@@ -1,12 +1,12 @@
 """Heat maps of the disentanglement error xi over a plane of alphas. Imported by notebooks alone.
 
-A grid is a mapping with ``alphas`` and ``xi``, where ``xi[i][j]`` is xi(alpha_1 = alphas[i], alpha_2 = alphas[j]). In a
-figure alpha_1 runs to the right and alpha_2 upward.
+In a figure alpha_1 runs to the right and alpha_2 upward.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.disentanglement import XiGrid
+from tangent_lib.runtime.errors import InputError
 
-Grid = Mapping[str, Sequence]
 Number = float | int
 Interval = tuple[Number, Number]
 COLOUR_MAP = "cividis_r"  # light for a small error, as in the papers; lightness alone carries the order, also in grey
@@ -26,19 +26,25 @@ CASING = [patheffects.withStroke(linewidth=3.2, foreground="white")]  # a black 
 LABEL = r"disentanglement error $\xi(\alpha_1, \alpha_2)$"
 
 
-def grid_of(result: Mapping[str, Sequence], distance: str = "prediction error") -> dict[str, Sequence]:
-    """One distance out of a result of ``Experiment.xi_grid``, as the grid that this module draws.
+@dataclass(frozen=True)
+class Grid:
+    """What a heat map shows: ``xi[i][j]`` is xi(alpha_1 = alphas[i], alpha_2 = alphas[j]) by one distance."""
+
+    alphas: Sequence[Number]
+    xi: Sequence[Sequence[Number]]
+
+
+def grid_of(result: XiGrid, distance: str = "prediction error") -> Grid:
+    """One distance out of a result of ``xi_grid``.
 
     Raises:
         InputError: if the result has no such distance.
 
     Example:
-        >>> grid_of({"alphas": [0.0], "points": [2, 2], "prediction error": [[0.5]]})
-        {'alphas': [0.0], 'xi': [[0.5]]}
+        >>> grid_of(XiGrid((0.0,), (2, 2), ((0.5,),)))
+        Grid(alphas=(0.0,), xi=((0.5,),))
     """
-    if distance not in result:
-        raise unknown("distance", distance, [name for name in result if name not in ("alphas", "points")])
-    return {"alphas": result["alphas"], "xi": result[distance]}
+    return Grid(result.alphas, result.by(distance))
 
 
 def area_below(grid: Grid, level: Number, box: Interval | None = None) -> float:
@@ -60,7 +66,7 @@ def area_below(grid: Grid, level: Number, box: Interval | None = None) -> float:
         InputError: for an empty or misshapen grid, or a box without a point of the grid.
 
     Example:
-        >>> grid = {"alphas": [0.0, 2.0], "xi": [[0.0, 0.3], [0.05, 0.1]]}
+        >>> grid = Grid([0.0, 2.0], [[0.0, 0.3], [0.05, 0.1]])
         >>> area_below(grid, 0.1), area_below(grid, 0.1, box=(1, 3))
         (0.5, 0.0)
     """
@@ -96,7 +102,7 @@ def heatmaps(
         InputError: if there is nothing to draw, or a grid is empty, misshapen or not equispaced.
 
     Example:
-        >>> grid = {"alphas": [0.0, 1.0], "xi": [[0.0, 0.5], [0.5, 1.0]]}
+        >>> grid = Grid([0.0, 1.0], [[0.0, 0.5], [0.5, 1.0]])
         >>> figure = heatmaps({"linear": {"Signs-Digits": grid}})
         >>> [axis.get_xlabel() for axis in figure.axes[:1]]
         ['$\\\\alpha_1$']
@@ -155,7 +161,7 @@ def _panel(
 
 
 def _checked(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    alphas, xi = np.asarray(grid["alphas"], float), np.asarray(grid["xi"], float)
+    alphas, xi = np.asarray(grid.alphas, float), np.asarray(grid.xi, float)
     if not alphas.size:
         raise InputError("the grid is empty: it needs at least one alpha")
     if xi.shape != (len(alphas), len(alphas)):

@@ -10,11 +10,12 @@ import pandas as pd
 from torch import Tensor
 
 from tangent_lib.cost.measured_steps import LISTING_1, StepCost
-from tangent_lib.disentanglement import DISTANCES
+from tangent_lib.disentanglement import DISTANCES, XiGrid
 from tangent_lib.experiment import Experiment
-from tangent_lib.recorded import Summaries
+from tangent_lib.experiments.records import Record, Summaries
 from tangent_lib.report import paper, tables
 from tangent_lib.report.plots_xi import area_below, grid_of
+from tangent_lib.report.quantities import ABSOLUTE, NORMALISED, SINGLE
 from tangent_lib.report.tables_xi import mean_within
 from tangent_lib.task_vectors import Params
 
@@ -33,26 +34,25 @@ EFFICIENCY_ROWS = {  # to the names of rows, and the rows of Table 4, which has 
     "linear": ("NTK linearisation, this library", None),
     "attention-only": ("Attention only", "attention-only"),
 }
-MISSING = "not recorded"
 Sources = Mapping[str, Summaries]  # by header
 NON_LINEAR, LINEAR, ATTENTION = "non-linear", "linear", "attention-only"
 ABLATED = ("attention + biases", "attention + MLP", "attention + MLP + biases")
 
 
-def addition_table(run: Experiment, live: Summaries, recorded: dict | None) -> pd.DataFrame:
+def addition_table(run: Experiment, live: Summaries, recorded: Record | None) -> pd.DataFrame:
     """Task addition in three ways, as Table 2."""
     found = tables.sources(run, live, recorded)
     pretrained = tables.zero_shot_averages(run, found, recorded, "Abs.")
-    measures, modes = {"Abs.": tables.absolute, "Norm.": tables.normalised}, (NON_LINEAR, LINEAR, ATTENTION)
+    measures, modes = {"Abs.": ABSOLUTE, "Norm.": NORMALISED}, (NON_LINEAR, LINEAR, ATTENTION)
     numbers = paper.ATTENTION_TABLE_2
     return tables.accuracy_table(found, modes, measures, numbers, paper.SCALES, pretrained, 2, ROW_NAMES)
 
 
-def ablation_table(run: Experiment, live: Summaries, recorded: dict | None) -> pd.DataFrame:
+def ablation_table(run: Experiment, live: Summaries, recorded: Record | None) -> pd.DataFrame:
     """Which weights are trained, as Table 5."""
-    measures = {"Single": tables.single, "Abs.": tables.absolute, "Norm.": tables.normalised}
+    measures = {"Single": SINGLE, "Abs.": ABSOLUTE, "Norm.": NORMALISED}
     numbers = {mode: (values,) for mode, values in paper.ATTENTION_TABLE_5.items()}
-    found = tables.sources(run, live, recorded, "ablation")
+    found = tables.sources(run, live, recorded, lambda record: record.ablation)
     modes = (ATTENTION, *ABLATED)
     return tables.accuracy_table(found, modes, measures, numbers, ["ViT-B/32"], digits=2, names=ROW_NAMES)
 
@@ -118,8 +118,8 @@ def single_averages(run: Experiment, live: Summaries) -> dict[str, dict[str, tup
         by mode, then by model, the non-linear average and the mode's.
     """
     found = {run.parameters.model: live}
-    found |= {f"{model} (recorded)": record.get("summaries", {}) for model, record in tables.records(run, None).items()}
-    average = lambda summaries, mode: float(np.mean(tables.across(summaries, mode, tables.single)))
+    found |= {f"{model} (recorded)": record.summaries for model, record in tables.records(run, None).items()}
+    average = lambda summaries, mode: float(np.mean(tables.across(summaries, mode, SINGLE)))
     return {
         mode: {
             model: (average(summaries, NON_LINEAR), average(summaries, mode))
@@ -130,31 +130,31 @@ def single_averages(run: Experiment, live: Summaries) -> dict[str, dict[str, tup
     }
 
 
-def areas_table(grids: Mapping[str, Mapping[str, Mapping]], part: float = 0.1) -> pd.DataFrame:
+def areas_table(grids: Mapping[str, Mapping[str, XiGrid]], part: float = 0.1) -> pd.DataFrame:
     """The share of the plane where xi is below a part of the largest value in any mode, in percent (Figures 6 and 8).
 
     Says in numbers what the colours of ``plots_attention.xi_by_distance`` show; each distance is measured by its own largest
     value for the pair, so the result has no unit.
 
     Args:
-        grids: by task pair, then by mode, results of ``Experiment.xi_grid``.
+        grids: by task pair, then by mode, results of ``xi_grid``.
         part: of the largest value.
 
     Example:
-        >>> grid = {"alphas": [0, 1], "KL divergence": [[0, 0], [0, 2]], "prediction error": [[0.0, 1.0], [0.5, 1.0]]}
+        >>> grid = XiGrid((0, 1), (9, 9), ((0.0, 1.0), (0.5, 1.0)), ((0, 0), (0, 2)))
         >>> areas_table({"Signs-Digits": {"linear": grid}}).loc["linear"].tolist()
         ['25', '75']
     """
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for pair, modes in grids.items():
         for distance in DISTANCES:
-            level = part * max(np.max(grid[distance]) for grid in modes.values())
+            level = part * max(np.max(grid.by(distance)) for grid in modes.values())
             shares = {mode: area_below(grid_of(grid, distance), level) for mode, grid in modes.items()}
             cells[(pair, distance)] = {mode: f"{100 * share:.0f}" for mode, share in shares.items()}
     return pd.DataFrame(cells)
 
 
-def beyond_box_table(grids: Mapping[str, Mapping[str, Mapping]]) -> pd.DataFrame:
+def beyond_box_table(grids: Mapping[str, Mapping[str, XiGrid]]) -> pd.DataFrame:
     """How many times larger the mean error is beyond the search box than within (attention-only paper, Section 4.2).
 
     The mean where both alphas are above 1, over the mean in [0, 1]^2; a ratio, so it has no unit in either distance.
@@ -163,7 +163,7 @@ def beyond_box_table(grids: Mapping[str, Mapping[str, Mapping]]) -> pd.DataFrame
         grids: as for ``areas_table``.
 
     Example:
-        >>> grid = {"alphas": [1, 2], "KL divergence": [[2.0, 0], [0, 6.0]], "prediction error": [[0.0, 0], [0, 1.0]]}
+        >>> grid = XiGrid((1, 2), (9, 9), ((0.0, 0), (0, 1.0)), ((2.0, 0), (0, 6.0)))
         >>> beyond_box_table({"Signs-Digits": {"linear": grid}}).loc["linear"].tolist()
         ['–', '3.0 times']
     """
@@ -173,7 +173,7 @@ def beyond_box_table(grids: Mapping[str, Mapping[str, Mapping]]) -> pd.DataFrame
             column = cells.setdefault((pair, distance), {})
             for mode, result in modes.items():
                 grid = grid_of(result, distance)
-                above = [alpha for alpha in grid["alphas"] if alpha > 1]
+                above = [alpha for alpha in grid.alphas if alpha > 1]
                 within = mean_within(grid, (0, 1))
                 column[mode] = f"{mean_within(grid, (min(above), max(above))) / within:.1f} times" if within else "–"
     return pd.DataFrame(cells)

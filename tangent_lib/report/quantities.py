@@ -1,0 +1,141 @@
+"""What tables and claims read off the summary of one mode and seed, and how numbers are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tangent_lib.experiments.records import Summaries, Summary
+
+MISSING = "not recorded"
+# the factor from what is recorded to what is shown, the format, the word; ξ sums over two tasks and lies between 0 and 2
+UNITS = {
+    "points": (100, "+.1f", "points"),
+    "ξ": (1, "+.3f", "ξ"),
+    "nats": (1, "+.2g", "nats"),
+    "cosine": (1, "+.3f", "cosine"),
+    "α": (1, "+.2f", "α"),
+    "rank": (1, "+.2f", "rank"),
+    "share": (1, "+.3f", "share"),
+    "times": (1, "+.2f", "times"),
+}
+
+
+class NotRecorded(LookupError):
+    """A result lacks what is asked of it; the message says what."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One number of a summary.
+
+    Attributes:
+        name: in words.
+        read: from the summary; None where it was not computed.
+        unit: a key of ``UNITS``.
+    """
+
+    name: str
+    read: Callable[[Summary], float | None]
+    unit: str = "points"
+
+    def __call__(self, summary: Summary) -> float:
+        """The number.
+
+        Raises:
+            NotRecorded: where it was not computed.
+
+        Example:
+            >>> SINGLE(Summary(single={"Signs": 0.5, "Digits": 0.75}))
+            0.625
+        """
+        found = self.read(summary)
+        if found is None:
+            raise NotRecorded(self.name)
+        return found
+
+
+def mean_of(values: Iterable[float]) -> float:
+    """The mean over tasks, or over task pairs."""
+    return float(np.mean(list(values)))
+
+
+def mean_over_pairs(values: Mapping[str, Sequence[float]]) -> float:
+    """The mean over task pairs and over the recorded alphas, 0.2 to 1.
+
+    Example:
+        >>> mean_over_pairs({"Signs-Digits": [0.25, 0.5], "Scenes-Textures": [0.75, 1.0]})
+        0.625
+    """
+    return mean_of(np.mean(each) for each in values.values())
+
+
+SINGLE = Quantity("single-task accuracy", lambda s: mean_of(s.single.values()) if s.single else None)
+ABSOLUTE = Quantity("addition, absolute accuracy", lambda s: s.addition.absolute if s.addition else None)
+NORMALISED = Quantity("addition, normalised accuracy", lambda s: s.addition.normalised if s.addition else None)
+ALPHA = Quantity("chosen α of addition", lambda s: s.addition.alpha if s.addition else None, "α")
+CURVE = Quantity("addition, accuracy averaged over all α", lambda s: mean_of(s.addition.curve) if s.addition else None)
+TARGET = Quantity(
+    "negation, target", lambda s: mean_of(each.target for each in s.negation.values()) if s.negation else None
+)
+CONTROL = Quantity(
+    "negation, control", lambda s: mean_of(each.control for each in s.negation.values()) if s.negation else None
+)
+XI = Quantity("ξ, averaged over pairs and α", lambda s: mean_over_pairs(s.xi) if s.xi else None, "ξ")
+KL = Quantity(
+    "KL of representations, averaged over pairs and α", lambda s: mean_over_pairs(s.kl) if s.kl else None, "nats"
+)
+COSINE = Quantity("|cosine| between task vectors", lambda s: s.cosine, "cosine")
+
+
+def measured(summaries: Summaries, mode: str, quantity: Quantity) -> dict[str, float]:
+    """A quantity by seed, for the seeds that have it: not every record has every mode, nor negation.
+
+    Example:
+        >>> measured({"linear": {"0": Summary(single={"Signs": 0.5})}}, "linear", TARGET)
+        {}
+    """
+    found = {seed: quantity.read(summary) for seed, summary in summaries.get(mode, {}).items()}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean and the sample standard deviation; no spread for a single value.
+
+    Example:
+        >>> mean_and_spread([1.0, 3.0]), mean_and_spread([1.0])
+        ((2.0, 1.4142135623730951), (1.0, None))
+    """
+    values = np.asarray(values, float)
+    return float(values.mean()), (float(values.std(ddof=1)) if len(values) > 1 else None)
+
+
+def percent(values: Sequence[float]) -> str:
+    """Shares as a mean in percent, with the standard deviation over seeds where there are several.
+
+    Example:
+        >>> percent([0.5]), percent([0.5, 0.52])
+        ('50.0', '51.0 ± 1.4')
+    """
+    mean, spread = mean_and_spread([100 * value for value in values])
+    return f"{mean:.1f}" if spread is None else f"{mean:.1f} ± {spread:.1f}"
+
+
+def with_unit(values: Sequence[float], unit: str) -> str:
+    """Differences as a mean with its sign, the spread where there are several, and the unit.
+
+    Example:
+        >>> with_unit([0.02, 0.02], "points"), with_unit([], "ξ")
+        ('+2.0 ± 0.0 points', 'not recorded')
+    """
+    if not len(values):
+        return MISSING
+    factor, form, word = UNITS[unit]
+    mean, spread = mean_and_spread(values)
+    return (
+        f"{factor * mean:{form}}"
+        + ("" if spread is None else f" ± {factor * spread:{form.removeprefix('+')}}")
+        + f" {word}"
+    )
