@@ -1,11 +1,16 @@
 """What every notebook must have, whatever it computes; what it computes is checked by running it under nbval."""
 
+from __future__ import annotations
+
+import ast
 import re
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
-from tangent_lib.parameters import NAMES
+from tangent_lib.modes import PARAMETERS, PARAMETERS_CELL
 from tangent_lib.runtime.disk import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -15,24 +20,56 @@ def tagged(notebook, tag):
     return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
 
 
+def code(notebook):
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
-def notebook(request):
-    return nbformat.read(request.param, as_version=4)
+def path(request):
+    return request.param
 
 
-def test_there_are_notebooks():
-    assert len(NOTEBOOKS) >= 4
+@pytest.fixture
+def notebook(path):
+    return nbformat.read(path, as_version=4)
 
 
-def test_the_parameters_cell_documents_every_parameter(notebook):
+def test_there_are_eleven_notebooks_numbered_from_1():
+    assert [int(path.stem[:2]) for path in NOTEBOOKS] == list(range(1, 12))
+
+
+def test_every_notebook_has_the_parameters_cell(notebook):
     (cell,) = tagged(notebook, "parameters")
-    lines = cell.source.splitlines()
-    assert [re.match(r"\w+", line).group() for line in lines] == list(NAMES)
-    assert all(re.fullmatch(r'\w+: str = "[^"]*"  # .+', line) for line in lines)
+    assert cell.source == PARAMETERS_CELL.rstrip("\n")
 
 
-def test_all_notebooks_have_the_same_parameters():
-    assert len({tagged(nbformat.read(path, as_version=4), "parameters")[0].source for path in NOTEBOOKS}) == 1
+def test_the_setup_cell_is_folded_and_follows_the_parameters(notebook):
+    first, second = [cell for cell in notebook.cells if cell.cell_type == "code"][:2]
+    assert "parameters" in first.metadata.tags and "hide-input" in second.metadata.tags
+    assert "read_parameters(globals())" in second.source
+
+
+def test_no_page_gives_the_name_of_a_parameter_to_something_else(notebook):
+    for source in code(notebook)[1:]:
+        assert not assigned(source) & set(PARAMETERS), source
+
+
+def assigned(source: str) -> set[str]:
+    """The names that a cell leaves behind; those of comprehensions and functions are their own."""
+    found: set[str] = set()
+
+    class Names(ast.NodeVisitor):
+        def visit_Name(self, node):
+            if isinstance(node.ctx, ast.Store):
+                found.add(node.id)
+
+        def visit_Lambda(self, node):
+            pass
+
+        visit_FunctionDef = visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = visit_Lambda
+
+    Names().visit(ast.parse(source))
+    return found
 
 
 def test_checked_cells_have_outputs_and_only_they(notebook):
@@ -46,15 +83,61 @@ def test_no_check_was_committed_failing(notebook):
     assert "True" in text and "False" not in text
 
 
+def drawn(notebook):
+    """The cells that draw a figure: each leaves it under this name."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and re.search(r"^figure = ", cell.source, re.M)]
+
+
 def test_figures_have_captions_names_and_alternative_text(notebook):
-    for cell in notebook.cells:
-        if "figure = plots." in cell.source:
-            meta = cell.metadata["mystnb"]
-            assert meta["figure"]["caption"] and meta["figure"]["name"].startswith("fig-") and meta["image"]["alt"]
+    for cell in drawn(notebook):
+        meta = cell.metadata["mystnb"]
+        assert meta["figure"]["caption"] and meta["figure"]["name"].startswith("fig-") and meta["image"]["alt"]
+
+
+def test_every_figure_is_seen_by_the_check_above(notebook):
+    functions = {"heatmaps", "xi_by_distance", "against", "bars_per_task", "scatter_modes", "curves", "matrix", "residuals"}
+    functions |= {"error_curves", "cosine_matrices", "energy_lines", "leading_shares", "ring_fits", "growth_figure"}
+    functions |= {"paradigms", "tangent_space", "weight_disentanglement", "image_rows"}
+    draws = re.compile(rf"\b({'|'.join(functions)})\(")
+    drawing = [cell for cell in notebook.cells if cell.cell_type == "code" and draws.search(cell.source)]
+    assert drawing == drawn(notebook)
+
+
+def test_there_are_thirty_figures():
+    assert sum(len(drawn(nbformat.read(path, as_version=4))) for path in NOTEBOOKS) >= 30
+
+
+def test_displayed_equations_that_are_computed_lead_to_their_code(notebook):
+    """Each labelled equation is followed by a link to the library, by printed source, or by code that computes it."""
+    cells = notebook.cells
+    for place, cell in enumerate(cells):
+        if cell.cell_type != "markdown":
+            continue
+        for found in re.finditer(r"\$\$\s*\((eq-[\w-]+)\)", cell.source):
+            near = cell.source[found.end() :] + "".join(each.source for each in cells[place + 1 : place + 4])
+            assert re.search(r"tangent_lib\.|show_source\(|lambda ", near), found[1]
 
 
 def test_cells_are_short_and_define_no_classes(notebook):
-    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    sources = code(notebook)
     assert sum(len(source.splitlines()) for source in sources) <= 150
     assert max(len(source.splitlines()) for source in sources) <= 20
     assert not any(re.search(r"^class |pip install", source, re.MULTILINE) for source in sources)
+
+
+# -- in a live kernel --------------------------------------------------------------------------------------------------
+def test_the_setup_cell_can_be_run_again_and_after_a_change(path, notebook, tmp_path):
+    """Run twice, and once more after `tasks` was changed, it is right each time; a misspelt name of papermill's is refused."""
+    parameters, setup = code(notebook)[:2]
+    short = parameters.replace('tasks: str = "auto"', 'tasks: str = "Signs,Digits"')
+    short = re.sub(r'(steps|batch_size|points): str = "auto"', r'\1: str = "2"', short)
+    short = short.replace('store: str = "auto"', f'store: str = "{tmp_path}"')
+    told = "print((run.parameters if 'run' in globals() else parameters).tasks)"
+    cells = [short, setup, told, setup, told, 'tasks = "Digits,Scenes"', setup, told]
+    live = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    live.cells += [nbformat.v4.new_code_cell('# Parameters\ntaks = "Signs"\n'), nbformat.v4.new_code_cell(setup)]
+    where = {"metadata": {"path": str(path.parent)}}
+    with pytest.raises(CellExecutionError, match="unknown parameter 'taks': did you mean 'tasks'"):
+        NotebookClient(live, timeout=280, kernel_name="python3", resources=where).execute()
+    printed = ["".join(output.get("text", "") for output in live.cells[i].outputs) for i in (2, 4, 7)]
+    assert [line.strip() for line in printed] == ["('Signs', 'Digits')"] * 2 + ["('Digits', 'Scenes')"]
