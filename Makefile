@@ -41,7 +41,7 @@ outputs: ## after a report: take the outputs of the checked cells over into note
 	touch book/executed/*.ipynb
 
 pretrain: .venv/.installed ## train ViT-Mini-8 anew from captions (20 minutes on 2 cores); ARGS="--model ViT-Mini-4" another one
-	$(BIN)/python -m tangent_lib.miniature.pretrain $(ARGS)
+	$(BIN)/tangent pretrain $(ARGS)
 
 record: .venv/.installed ## compute the recorded results of ViT-Mini-8 over five seeds anew (3 hours on 2 cores); ARGS="--sections ..."
 	$(BIN)/tangent record $(ARGS)

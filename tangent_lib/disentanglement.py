@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tangent_lib.data.batches import batches
-from tangent_lib.evaluation import EVAL_BATCH, FeaturesAt, Head, Settings, classify, device_of_weights, features_at
+from tangent_lib.evaluation import EVAL_BATCH, FeaturesAt, Head, Settings, classify, features_at
 from tangent_lib.runtime.errors import InputError, unknown
-from tangent_lib.runtime.inputs import count
+from tangent_lib.runtime.inputs import count, device_of
 from tangent_lib.runtime.memory import enough_memory
 from tangent_lib.task_vectors import Function, Params
 
@@ -116,19 +116,12 @@ class XiGrid:
     alphas: tuple[float, ...]
     points: tuple[int, ...]
     prediction_error: tuple[tuple[float, ...], ...]
-    kl_divergence: tuple[tuple[float, ...], ...] | None = None
+    kl_divergence: tuple[tuple[float, ...], ...]
 
     def by(self, distance: str) -> tuple[tuple[float, ...], ...]:
-        """The grid by one of ``DISTANCES``.
-
-        Raises:
-            InputError: for an unknown distance, or one that was not computed.
-        """
+        """The grid by one of ``DISTANCES``."""
         distance_named(distance)
-        found = {"prediction error": self.prediction_error, "KL divergence": self.kl_divergence}[distance]
-        if found is None:
-            raise InputError(f"this grid of xi was computed without the distance '{distance}'")
-        return found
+        return {"prediction error": self.prediction_error, "KL divergence": self.kl_divergence}[distance]
 
 
 def xi_grid(
@@ -177,7 +170,7 @@ def grid_of_values(alphas: Sequence[float], points: Sequence[int], values: dict[
     """The values that ``xi_at`` gives at all pairs of alphas, line by line."""
     n = len(alphas)
     lines = {name: tuple(tuple(flat[i * n : (i + 1) * n]) for i in range(n)) for name, flat in values.items()}
-    return XiGrid(tuple(alphas), tuple(points), lines["prediction error"], lines.get("KL divergence"))
+    return XiGrid(tuple(alphas), tuple(points), lines["prediction error"], lines["KL divergence"])
 
 
 @torch.no_grad()
@@ -216,9 +209,7 @@ def xi_at(
     chosen = {name: distance_named(name) for name in distances}
     errors: dict[str, list[Tensor]] = {name: [] for name in chosen}
     with enough_memory("evaluation", batch_size):
-        parts = [
-            (t, x) for t, points in enumerate(data) for x, _ in batches(points, batch_size, device_of_weights(theta_0))
-        ]
+        parts = [(t, x) for t, points in enumerate(data) for x, _ in batches(points, batch_size, device_of(theta_0))]
         features = features_at(f, theta_0, taus, [x for _, x in parts], linearized)
         alone = _alone(features, settings, [t for t, _ in parts])
         for alphas, together in zip(settings, features(settings, range(len(parts)))):

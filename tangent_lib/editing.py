@@ -18,7 +18,6 @@ from tangent_lib.runtime.errors import InputError
 from tangent_lib.task_vectors import Function, Params, negate, total
 
 Splits = Mapping[str, Dataset]  # the datasets val and test of one task
-PerTask = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Addition:
     alpha: float
     alphas: tuple[float, ...]
     val: dict[str, tuple[float, ...]]
-    test: PerTask
+    test: dict[str, float]
     absolute: float
     normalised: float
 

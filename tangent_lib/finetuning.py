@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from tangent_lib.data.batches import Batch, training_batches
-from tangent_lib.evaluation import Head, classify, device_of_weights
+from tangent_lib.data.batches import training_batches
+from tangent_lib.evaluation import Head, classify
 from tangent_lib.linearization import linearize
 from tangent_lib.modes import PRECISIONS
 from tangent_lib.runtime.errors import InputError, NotFinite
-from tangent_lib.runtime.inputs import Inputs
+from tangent_lib.runtime.inputs import Inputs, device_of
 from tangent_lib.runtime.memory import enough_memory
 from tangent_lib.runtime.processes import accelerator
 from tangent_lib.runtime.snapshots import Snapshots
@@ -141,7 +141,7 @@ def finetune(
     trained = set(theta_0) if trained is None else set(trained)
     if not trained or not trained <= theta_0.keys():
         raise InputError(f"nothing to train, or not of this model: {sorted(trained - theta_0.keys())[:3]}")
-    device = device_of_weights(theta_0)
+    device = device_of(theta_0)
     processes, snapshots = accelerator(device), execution.snapshots
     if min(protocol.batch_size, len(data)) < processes.num_processes:
         raise InputError(
@@ -189,7 +189,12 @@ def finetune(
 
 
 def _gradients(
-    module: nn.Module, head: Head, parts: list[Batch], images: int, protocol: Protocol, processes: Accelerator
+    module: nn.Module,
+    head: Head,
+    parts: list[tuple[Inputs, Tensor]],
+    images: int,
+    protocol: Protocol,
+    processes: Accelerator,
 ) -> Tensor:
     """Leave the gradient of the batch's mean loss in the weights; return the part of the loss that this process saw."""
     device = parts[0][1].device

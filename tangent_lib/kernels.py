@@ -12,12 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import jacrev, vmap
 
-from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.linearization import check_implementation
+from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.inputs import Inputs, blocks, count, device_of, on_each
 from tangent_lib.runtime.operations import forward_differentiable
 from tangent_lib.task_vectors import Function, Params
 
-IMPLEMENTATIONS = ("auto", "plain", "fast")
 NUMBERS_HELD = {"cuda": 2**32}  # at a time, on a GPU: 17 GB in fp32
 NUMBERS_HELD_ELSEWHERE = 2**28  # 1 GB
 
@@ -57,8 +57,7 @@ def ntk(
         tensor([[1., 1.],
                 [1., 5.]])
     """
-    if implementation not in IMPLEMENTATIONS:
-        raise unknown("implementation", implementation, IMPLEMENTATIONS)
+    check_implementation(implementation)
     if not params or count(x) == 0 or (x2 is not None and count(x2) == 0):
         raise InputError("the kernel needs at least one parameter, and one point for its rows and its columns")
     with torch.no_grad():

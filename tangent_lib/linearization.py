@@ -96,7 +96,7 @@ def linearize(f: Function, theta_0: Params, implementation: str = "auto") -> Fun
         >>> f_lin({"w": torch.tensor(4.0)}, torch.tensor(2.0))   # 18 + (4 - 3) * 12, where f itself gives 32
         tensor(30.)
     """
-    _check(implementation)
+    check_implementation(implementation)
     plain = listing_1(f, theta_0)
     if implementation == "plain":
         return plain
@@ -104,16 +104,15 @@ def linearize(f: Function, theta_0: Params, implementation: str = "auto") -> Fun
 
     def f_lin(params: Params, x: Inputs) -> Tensor:
         check_match(theta_0, params)
-        differentiated = inside_func_transform() or any(part.requires_grad for part in tensors_of(x))
-        if differentiated and implementation == "auto":
-            return plain(params, x)
+        if inside_func_transform() or any(part.requires_grad for part in tensors_of(x)):
+            return (plain if implementation == "auto" else _fall_back(implementation, plain))(params, x)
         at = with_gradient_to(params, theta_0)
         tau = {
             name: lambda name=name: torch.sub(params[name].detach(), theta_0[name])  # computed where used, then dropped
             for name in theta_0
             if params[name] is not theta_0[name]
         }
-        found = None if differentiated else push(f, at, [tau], x)
+        found = push(f, at, [tau], x)
         if found is None:
             return _fall_back(implementation, plain)(params, x)
         value, (tangent,) = found
@@ -149,12 +148,15 @@ def value_and_tangents(
         >>> value_and_tangents(f, {"w": torch.tensor(3.0)}, taus, torch.tensor(2.0))
         (tensor(18.), [tensor(12.), tensor(24.)])
     """
-    _check(implementation)
+    check_implementation(implementation)
     for tau in taus:
         check_match(theta_0, tau)
 
     def plain(params: Params, x: Inputs) -> tuple[Tensor, list[Tensor]]:
-        pairs = [value_and_tangent(f, params, tau, x) for tau in taus]
+        device, pairs = device_of(x), []
+        for i, tau in enumerate(taus):  # all by the same random numbers, after which drawing goes on
+            with torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=i + 1 < len(taus)):
+                pairs.append(value_and_tangent(f, params, tau, x))
         return (pairs[0][0] if pairs else f(params, x)), [tangent for _, tangent in pairs]
 
     if implementation == "plain":
@@ -165,7 +167,8 @@ def value_and_tangents(
     return _fall_back(implementation, plain)(theta_0, x) if found is None else found
 
 
-def _check(implementation: str) -> None:
+def check_implementation(implementation: str) -> None:
+    """Refuse a name that is not one of ``IMPLEMENTATIONS``."""
     if implementation not in IMPLEMENTATIONS:
         raise unknown("implementation", implementation, IMPLEMENTATIONS)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tangent_lib.runtime.errors import InputError, unknown
 
@@ -165,7 +165,7 @@ class Automatic:
     control: str
     pairs: tuple[tuple[str, str], ...]
     points: int
-    protocol: dict[str, float]
+    protocol: dict[str, float | int] = field(default_factory=dict)
 
 
 PAPER = Automatic(
@@ -173,7 +173,6 @@ PAPER = Automatic(
     control="ImageNet",
     pairs=(("DTD", "SUN397"), ("Cars", "RESISC45"), ("MNIST", "SVHN")),
     points=2048,
-    protocol={},
 )
 MINIATURE = Automatic(
     tasks=("Vehicles", "Textures", "LandCover", "Signs", "Digits", "Aerial", "Scenes", "ClutteredDigits"),
@@ -186,60 +185,31 @@ PAPER_ZERO_SHOT = {"ViT-B-32": 48.4, "ViT-B-16": 55.2, "ViT-L-14": 64.4}  # tang
 
 
 def automatic(model: str) -> Automatic:
-    """What ``auto`` stands for with this model.
-
-    Example:
-        >>> automatic("ViT-Mini-8").control, automatic("ViT-B-16").control
-        ('Objects', 'ImageNet')
-    """
+    """What ``auto`` stands for with this model."""
     return MINIATURE if model in MINIATURES else PAPER
 
 
-# -- the parameters of every notebook, with the comments that papermill shows as help ----------------------------------
+# -- the parameters of every notebook: its parameters cell, whose comments papermill shows as help ----------------------------------
 PRECISIONS = ("fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PARAMETERS: dict[str, tuple[str, str]] = {  # name: default, comment
-    "model": ("ViT-Mini-8", "open_clip model: ViT-Mini-8 (the embedded miniature), ViT-B-32, ViT-B-16, ViT-L-14, ..."),
-    "pretrained": ("auto", "weights: auto, none (random), an open_clip tag, or a file: .safetensors, .pt, .pth, .bin"),
-    "tasks": ("auto", "task names, comma-separated; auto: the eight of the model's scale"),
-    "control": ("auto", "control task of negation; auto: Objects for a miniature, ImageNet otherwise"),
-    "seeds": ("0", "seeds of fine-tuning, comma-separated; tables show mean and spread over them"),
-    "alphas": ("auto", "values of alpha for addition and negation, comma-separated; auto: 0 to 1 in steps of 0.05"),
-    "pairs": (
-        "auto",
-        "pairs of tasks for xi and the NTK, such as Textures-Scenes,Signs-Digits; auto: three, two of them the papers'",
-    ),
-    "xi_alphas": (
-        "auto",
-        "values of both alphas in grids of xi, such as -1,0,1; auto: as in the figures of the papers",
-    ),
-    "points": ("auto", "test points a task for xi; auto: 200 for a miniature, 2048 otherwise"),
-    "steps": (
-        "auto",
-        "fine-tuning steps; auto: 240 for a miniature, 2000 otherwise; epochs: as many as the released code",
-    ),
-    "batch_size": ("auto", "images a step; auto: 32 for a miniature, 128 otherwise"),
-    "learning_rate": ("auto", "peak learning rate of AdamW; auto: 6e-4 for a miniature, 1e-5 otherwise"),
-    "device": ("auto", "auto, cpu, cuda or mps"),
-    "precision": ("fp32", "fp32 or bf16"),
-    "micro_batch": (
-        "auto",
-        "images at a time on the device; auto: the whole batch. Fewer need less memory, results stay",
-    ),
-    "checkpoints": (
-        "none",
-        "none, or a folder of imported checkpoints: they take the place of non-linear fine-tuning",
-    ),
-    "store": ("auto", "folder where results are kept; auto: runs/store, or $TANGENT_STORE"),
-    "data_root": ("auto", "folder of the full-size datasets; auto: data"),
-}
-
-
-def parameters_cell() -> str:
-    """The parameters cell of every notebook.
-
-    Example:
-        >>> print(parameters_cell().splitlines()[5])
-        alphas: str = "auto"  # values of alpha for addition and negation, comma-separated; auto: 0 to 1 in steps of 0.05
-    """
-    return "\n".join(f'{name}: str = "{default}"  # {comment}' for name, (default, comment) in PARAMETERS.items())
+PARAMETERS_CELL = """\
+model: str = "ViT-Mini-8"  # open_clip model: ViT-Mini-8 (the embedded miniature), ViT-B-32, ViT-B-16, ViT-L-14, ...
+pretrained: str = "auto"  # weights: auto, none (random), an open_clip tag, or a file: .safetensors, .pt, .pth, .bin
+tasks: str = "auto"  # task names, comma-separated; auto: the eight of the model's scale
+control: str = "auto"  # control task of negation; auto: Objects for a miniature, ImageNet otherwise
+seeds: str = "0"  # seeds of fine-tuning, comma-separated; tables show mean and spread over them
+alphas: str = "auto"  # values of alpha for addition and negation, comma-separated; auto: 0 to 1 in steps of 0.05
+pairs: str = "auto"  # pairs of tasks for xi and the NTK, such as Textures-Scenes,Signs-Digits; auto: three
+xi_alphas: str = "auto"  # values of both alphas in grids of xi, such as -1,0,1; auto: as in the figures of the papers
+points: str = "auto"  # test points a task for xi; auto: 200 for a miniature, 2048 otherwise
+steps: str = "auto"  # fine-tuning steps; auto: 240 for a miniature, 2000 otherwise; epochs: as in the released code
+batch_size: str = "auto"  # images a step; auto: 32 for a miniature, 128 otherwise
+learning_rate: str = "auto"  # peak learning rate of AdamW; auto: 6e-4 for a miniature, 1e-5 otherwise
+device: str = "auto"  # auto, cpu, cuda or mps
+precision: str = "fp32"  # fp32 or bf16
+micro_batch: str = "auto"  # images at a time on the device; auto: the whole batch. Fewer need less memory
+checkpoints: str = "none"  # none, or a folder of imported checkpoints, in place of non-linear fine-tuning
+store: str = "auto"  # folder where results are kept; auto: runs/store, or $TANGENT_STORE
+data_root: str = "auto"  # folder of the full-size datasets; auto: data
+"""
+PARAMETERS: dict[str, str] = dict(re.findall(r'^(\w+): str = "(.*?)"', PARAMETERS_CELL, re.MULTILINE))  # with defaults

@@ -25,18 +25,16 @@ from tangent_lib.modes import ALPHAS, DEVICES, PARAMETERS, PRECISIONS, automatic
 from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError, unknown
 from tangent_lib.runtime.processes import own_device
-from tangent_lib.runtime.words import number, words
+from tangent_lib.runtime.words import number, numbers, words
 
 WAYS_OUT = {  # for errors over a setting, raised by what does not know how settings are given
     "alphas": "give others with -p alphas",
     "learning_rate": "lower it with -p learning_rate, or take -p precision fp32",
-    "micro_batch": "lower -p micro_batch (the batch, and so the result, stays the same), take -p precision bf16 for "
-    "fine-tuning, or free the GPU",
+    "micro_batch": "lower -p micro_batch (the result stays the same), take -p precision bf16, or free the GPU",
     "points": "give fewer with -p points",
     "store": "name another folder with -p store",
     "tasks": "name more with -p tasks",
 }
-PROTOCOL = ("steps", "batch_size", "learning_rate", "precision")
 
 
 def from_root(value: str, automatic: str) -> Path:
@@ -60,22 +58,13 @@ def _seeds(value: object) -> tuple[int, ...]:
     return seeds
 
 
-def _numbers(name: str, value: object) -> tuple[float, ...] | None:
-    if value == "auto":
-        return None
-    try:
-        return tuple(float(word) for word in words(value))
-    except ValueError:
-        raise InputError(f"{name} '{value}': give numbers, such as 0,0.5,1, or auto") from None
-
-
 def _alphas(value: object) -> tuple[float, ...]:
-    found = _numbers("alphas", value)
+    found = numbers("alphas", value)
     return ALPHAS if found is None else check_alphas(found)
 
 
 def _xi_alphas(value: object) -> tuple[float, ...] | None:
-    found = _numbers("xi_alphas", value)
+    found = numbers("xi_alphas", value)
     if found is not None and (
         not found or list(found) != sorted(set(found)) or not max(map(abs, found)) < float("inf")
     ):
@@ -156,7 +145,7 @@ class Parameters(BaseModel):
             "learning_rate": number("learning_rate", given["learning_rate"], float, 0),
         }
         return {
-            **{name: value for name, value in given.items() if name not in PROTOCOL},
+            **{name: value for name, value in given.items() if name not in Protocol.model_fields},
             "model": model,
             "pretrained": find_weights(model, _file_from_root(given["pretrained"])),
             "tasks": tasks,
@@ -243,7 +232,7 @@ def check_parameters(**given: object) -> Parameters:
         if name not in PARAMETERS:
             raise unknown("parameter", name, PARAMETERS)
     try:
-        return Parameters.model_validate({**{name: default for name, (default, _) in PARAMETERS.items()}, **given})
+        return Parameters.model_validate({**PARAMETERS, **given})
     except ValidationError as error:
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")

@@ -31,7 +31,7 @@ def write_overview() -> Path:
     Raises:
         InputError: if nothing is recorded.
     """
-    model = PARAMETERS["model"][0]
+    model = PARAMETERS["model"]
     record, path = read_record(model), recorded_path(model)
     if record is None:
         raise InputError(f"nothing is recorded in {path}: make it with tangent record")

@@ -41,7 +41,7 @@ def grid_of(result: XiGrid, distance: str = "prediction error") -> Grid:
         InputError: if the result has no such distance.
 
     Example:
-        >>> grid_of(XiGrid((0.0,), (2, 2), ((0.5,),)))
+        >>> grid_of(XiGrid((0.0,), (2, 2), ((0.5,),), ((0.1,),)))
         Grid(alphas=(0.0,), xi=((0.5,),))
     """
     return Grid(result.alphas, result.by(distance))

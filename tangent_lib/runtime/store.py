@@ -65,13 +65,10 @@ class Store:
         except OSError as error:
             if error.errno == errno.ENOSYS:
                 raise InputError(
-                    f"the store '{root}' lies on a file system without locks, so jobs cannot share it: mount it with flock, "
-                    "or name another folder with -p store"
+                    f"the store '{root}' lies on a file system without locks, so jobs cannot share it: mount it with flock",
+                    "store",
                 ) from error
-            raise InputError(
-                f"the store '{root}' cannot be written ({error.strerror}): name another folder with "
-                "-p store, or make this one writable"
-            ) from error
+            raise InputError(f"the store '{root}' cannot be written ({error.strerror})", "store") from error
 
     def fetch(self, kind: str, config: dict, compute: Callable[[], tuple[dict[str, Tensor], dict]]) -> Entry:
         """The entry of this kind and configuration, computed if it is not there.

@@ -34,3 +34,21 @@ def number(name: str, value: object, kind: type = int, low: float | int = 1) -> 
     if found < low or (kind is float and not 0 < found < float("inf")):
         raise InputError(f"{name} {value} is out of range: it must be {'above' if kind is float else 'at least'} {low}")
     return found
+
+
+def numbers(name: str, value: object) -> tuple[float, ...] | None:
+    """Numbers given as a list or as words; None for ``auto``.
+
+    Raises:
+        InputError: for anything else.
+
+    Example:
+        >>> numbers("alphas", "0, 0.5")
+        (0.0, 0.5)
+    """
+    if value == "auto":
+        return None
+    try:
+        return tuple(float(word) for word in words(value))
+    except ValueError:
+        raise InputError(f"{name} '{value}': give numbers, such as 0,0.5,1, or auto") from None
