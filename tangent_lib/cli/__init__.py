@@ -1,1 +1,49 @@
-"""What the Snakemake workflow runs: its configuration, the jobs that follow from it, and the GPUs of one machine."""
+"""The command ``tangent``, and what the Snakemake workflow reads. No other part of the library imports this folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from tangent_lib.runtime.errors import InputError, NotFinite, in_full
+
+DONE, FAULTS, REFUSED, INTERRUPTED = 0, 1, 2, 130  # exit statuses
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the words after ``tangent``; those of this process by default.
+
+    Returns:
+        the exit status: 0, 1 for faults that a command found, 2 for input that cannot be used, 130 if interrupted.
+
+    Example:
+        >>> main(["finetune", "--task", "Digits", "--training", "lineer"])
+        2
+    """
+    from cyclopts import CycloptsError
+
+    from tangent_lib.cli.app import app
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        command, bound, _ = app.parse_args(given)
+        if command == app.help_print and not {*app.help_flags} & {*given}:  # no command, and no help asked for
+            app.help_print(given, console=app.error_console)
+            return REFUSED
+        return command(*bound.args, **bound.kwargs) or DONE
+    except (InputError, NotFinite) as error:
+        complain(error)
+    except CycloptsError as error:
+        complain(InputError(f"{error} See '{' '.join(('tangent', *(error.command_chain or ())))} --help'."))
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again: what is complete is kept", file=sys.stderr)
+        return INTERRUPTED
+    return REFUSED
+
+
+def complain(error: InputError | NotFinite) -> None:
+    """One line on what cannot be used, and the way out."""
+    print(f"error: {in_full(error)}", file=sys.stderr)

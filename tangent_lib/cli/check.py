@@ -1,34 +1,33 @@
-"""Check parameters before any work: ``python -m tangent_lib.cli -p NAME VALUE ...``."""
+"""Check parameters before any work: ``tangent check -p NAME VALUE ...``."""
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Mapping
 
-from tangent_lib.cli.workflow_config import MINIATURES, defaults, read_arguments
-from tangent_lib.parameters import check_parameters
-from tangent_lib.runtime.errors import InputError
+from tangent_lib.cli.options import Given, given_parameters
+from tangent_lib.modes import MINIATURE, MINIATURES, PARAMETERS
 
 
 def check_values(parameters: Mapping[str, str]) -> None:
     """Refuse values that cannot be used. Real data and a GPU may not be there yet, so neither is asked for.
 
     Raises:
-        InputError: as ``check_parameters`` does.
+        InputError: as ``check_parameters`` and ``models.clip.check_model`` do.
 
     Example:
         >>> check_values({"steps": "many"})
         Traceback (most recent call last):
         tangent_lib.runtime.errors.InputError: steps 'many' is not a whole number: give one from 1 up, or auto
     """
-    small = parameters.get("model", defaults()["model"]) in MINIATURES
-    drawn = {} if small else {"tasks": "Digits,Signs", "control": "Objects", "pairs": "auto", "device": "auto"}
-    check_parameters(**{**parameters, **drawn})
+    from tangent_lib.models.clip import check_model
+    from tangent_lib.parameters import check_parameters
+
+    small = parameters.get("model", PARAMETERS["model"]) in MINIATURES
+    there = {"tasks": MINIATURE.tasks, "control": MINIATURE.control, "pairs": "auto", "device": "auto"}
+    checked = check_parameters(**{**parameters, **({} if small else there)})
+    check_model(checked.model, checked.pretrained)
 
 
-if __name__ == "__main__":
-    try:
-        check_values(read_arguments(shlex.join(sys.argv[1:])))
-    except InputError as error:
-        sys.exit(f"error: {error}")
+def check(*, parameters: Given = ()) -> None:
+    """Check parameters, and that the model can be built and linearised, before any work."""
+    check_values(given_parameters(parameters))

@@ -2,66 +2,65 @@
 
     tangent finetune --task Cars --training linear -p model ViT-B-16 -p seeds 0
     tangent dry-run -p model ViT-B-16
-    accelerate launch --multi_gpu --num_processes 4 -m tangent_lib.cli.finetune finetune ...
+    accelerate launch --multi_gpu --num_processes 4 -m tangent_lib.cli finetune ...
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import torch
+from cyclopts import Parameter
 
-from tangent_lib.cost.dry_run import trial_table
-from tangent_lib.experiment import Experiment
-from tangent_lib.modes import ALL_MODES
-from tangent_lib.parameters import check_parameters, given_parameters, words
+from tangent_lib.cli.options import Given, given_parameters
+from tangent_lib.modes import MINIATURE, TRAININGS, training_named
 from tangent_lib.runtime.disk import write_whole
-from tangent_lib.runtime.errors import InputError, unknown
-from tangent_lib.runtime.processes import accelerator
+from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.words import words
 
-DRAWN_CONTROL = "Objects"  # a control plays no part in fine-tuning; this one is there without any data
-
-
-@dataclass(frozen=True)
-class Training:
-    """One kind of fine-tuning: the mode whose task vectors it makes, and where it starts."""
-
-    mode: str
-    untrained: bool = False
+if TYPE_CHECKING:
+    from tangent_lib.experiment import Experiment
 
 
-TRAININGS = {
-    "non-linear": Training("non-linear"),
-    "linear": Training("linear"),
-    "attention-only": Training("attention-only"),
-    "attention-biases": Training("attention + biases"),
-    "attention-mlp": Training("attention + MLP"),
-    "attention-mlp-biases": Training("attention + MLP + biases"),
-    "random-non-linear": Training("non-linear", untrained=True),
-    "random-linear": Training("linear", untrained=True),
-}
+def finetune(
+    *,
+    task: Annotated[str, Parameter(help="one, or several: Cars,DTD")],
+    training: Annotated[str, Parameter(help=f"one of {', '.join(TRAININGS)}")],
+    parameters: Given = (),
+    receipt: Annotated[Path | None, Parameter(help="a JSON file that is written when all is done")] = None,
+) -> None:
+    """Fine-tune into the store."""
+    given = {"tasks": task, **given_parameters(parameters)}
+    training_named(training)
+    run = drawn_control_run(given)
+    records = finetune_job(run, words(task), training)
+    if receipt:
+        from tangent_lib.runtime.processes import accelerator
+
+        if accelerator(run.materials.clip.device).is_main_process:
+            receipt.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(receipt, (json.dumps(records, indent=1) + "\n").encode())
 
 
-def training_named(name: str) -> Training:
-    """A training by name.
+def dry_run(*, parameters: Given = ()) -> None:
+    """Time and memory of a few steps, and what the whole will take."""
+    given = given_parameters(parameters)
+    from tangent_lib.cost.dry_run import trial_table
 
-    Raises:
-        InputError: for an unknown one.
+    print(trial_table(drawn_control_run(given)))
 
-    Example:
-        >>> training_named("random-linear")
-        Training(mode='linear', untrained=True)
-    """
-    if name not in TRAININGS:
-        raise unknown("training", name, TRAININGS)
-    return TRAININGS[name]
+
+def drawn_control_run(given: dict[str, str]) -> Experiment:
+    """The experiment of these parameters. A control plays no part in it: the miniature's is there without any data."""
+    from tangent_lib.experiment import Experiment
+    from tangent_lib.experiments.materials import Materials
+    from tangent_lib.parameters import check_parameters
+
+    return Experiment(Materials(check_parameters(**{"control": MINIATURE.control, **given})))
 
 
 def finetune_job(run: Experiment, tasks: Sequence[str], training: str) -> list[dict]:
@@ -71,15 +70,14 @@ def finetune_job(run: Experiment, tasks: Sequence[str], training: str) -> list[d
         InputError: for an unknown task or training.
     """
     kind, records = training_named(training), []
-    if run.imported and training == "non-linear":
+    if run.materials.replaces(kind):
         raise InputError("checkpoints take the place of non-linear fine-tuning: leave them out, or take another training")
-    mode = ALL_MODES[kind.mode]
     for task, seed in product(tasks, run.parameters.seeds):
         start = time.perf_counter()
-        each = run.untrained(seed) if kind.untrained else run
-        config = each.finetuned_config(task, mode.linear_training, seed, mode.selection)
+        each = run.materials.untrained(seed) if kind.untrained else run.materials
+        config = each.finetuned_config(task, kind, seed)
         found = each.store.find("finetuned", config) is not None
-        each.finetuned(task, mode.linear_training, seed, mode.selection)
+        each.finetuned(task, kind, seed)
         entry = each.store.find("finetuned", config)
         records.append(
             {
@@ -93,38 +91,3 @@ def finetune_job(run: Experiment, tasks: Sequence[str], training: str) -> list[d
             }
         )
     return records
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; see the module's description. Errors of the reader's input end in one line and status 2."""
-    parser = argparse.ArgumentParser(prog="tangent", description=__doc__.split("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    work = commands.add_parser("finetune", help="fine-tune into the store")
-    work.add_argument("--task", required=True, help="one, or several: Cars,DTD")
-    work.add_argument("--training", required=True, help=", ".join(TRAININGS))
-    work.add_argument("--receipt", type=Path, help="a JSON file that is written when all is done")
-    trial = commands.add_parser("dry-run", help="time and memory of a few steps, and what the whole will take")
-    for each in (work, trial):
-        each.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters")
-    given = parser.parse_args(arguments)
-    try:
-        parameters = given_parameters(given.parameters)
-        if given.command == "finetune":
-            training_named(given.training)
-            parameters = {"tasks": given.task, **parameters}
-        checked = check_parameters(**{"control": DRAWN_CONTROL, **parameters})
-        if given.command == "dry-run":
-            print(trial_table(Experiment(checked)))
-            return 0
-        records = finetune_job(Experiment(checked), words(given.task), given.training)
-        if given.receipt and accelerator(torch.device(checked.device)).is_main_process:
-            given.receipt.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(given.receipt, (json.dumps(records, indent=1) + "\n").encode())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

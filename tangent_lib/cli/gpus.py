@@ -1,4 +1,4 @@
-"""Run a command on GPUs that are free: ``python -m tangent_lib.cli.gpus COUNT COMMAND ...``.
+"""Run a command on GPUs that are free: ``tangent gpus COUNT COMMAND ...``.
 
 On a cluster the scheduler hands out GPUs; on one machine with several, this does, among all commands that are started
 through it. Without any GPU the command just runs.
@@ -9,11 +9,14 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from tangent_lib.runtime.errors import InputError
 
@@ -68,16 +71,17 @@ def take(names: Sequence[str], count: int, pause: float = 1.0) -> list[str]:
         time.sleep(pause)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Become the command, with ``CUDA_VISIBLE_DEVICES`` set to the GPUs that were taken."""
-    count, names = int(arguments[0]), visible()
+def gpus(
+    count: Annotated[int, Parameter(help="how many; where there is none the command just runs", validator=Number(gte=0))],
+    command: Annotated[str, Parameter(help="what to run; -- before it keeps all of its options to itself")],
+    /,
+    *arguments: Annotated[str, Parameter(help="its arguments", allow_leading_hyphen=True)],
+) -> None:
+    """Become a command, on so many GPUs that no other such command uses, once they are free."""
+    names = visible()
     if names and count:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(take(names, count))
-    os.execvp(arguments[1], arguments[1:])
-
-
-if __name__ == "__main__":
     try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"error: {error}")
+        os.execvp(command, [command, *arguments])
+    except OSError as error:
+        raise InputError(f"'{command}' could not be started: {error.strerror}") from error

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import json
-import re
 import shlex
 from collections.abc import Mapping
-from functools import cache
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tangent_lib.runtime.disk import ROOT
+from tangent_lib.cli.options import given_parameters
+from tangent_lib.modes import TRAININGS
 from tangent_lib.runtime.errors import InputError, unknown
 
-SHARED = ("non-linear", "linear")
-ATTENTION = ("attention-only", "attention-biases", "attention-mlp", "attention-mlp-biases")
-RANDOM = ("random-non-linear", "random-linear")
-TRAININGS = (*SHARED, *ATTENTION, *RANDOM)
+ATTENTION = tuple(name for name, each in TRAININGS.items() if each.selection != "all")
+RANDOM = tuple(name for name, each in TRAININGS.items() if each.untrained)
+SHARED = tuple(name for name in TRAININGS if name not in (*ATTENTION, *RANDOM))
 # the notebooks in the order in which they start, the long ones first, and the trainings that each uses
 PAGES = {
     "08_attention_only": (*SHARED, *ATTENTION),
@@ -49,7 +46,7 @@ SECTIONS = {
 }
 FIRST_SEED = ("xi_grids",)  # of one seed only
 MEASURED = ("cost",)  # not kept in the store: measured where the record is written
-MINIATURES = tuple(sorted(card.parent.name for card in (ROOT / "tangent_lib" / "miniature").glob("*/card.json")))
+SEEDS = (0, 1, 2, 3, 4)  # of what is recorded
 STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -58,7 +55,7 @@ class Record(BaseModel):
 
     model_config = STRICT
 
-    seeds: list[int] = Field([0, 1, 2, 3, 4], min_length=1)
+    seeds: list[int] = Field(list(SEEDS), min_length=1)
     sections: list[Literal[*SECTIONS]] = Field(list(SECTIONS), min_length=1)
     pages: bool = False
 
@@ -98,24 +95,11 @@ def read_config(config: Mapping[str, object]) -> Config:
         raise InputError(f"configuration, {place}: {first['msg']}; see workflow/config.yaml") from error
 
 
-@cache
-def defaults() -> dict[str, str]:
-    """The parameters of the notebooks and their defaults, from the parameters cell of the first one.
-
-    Example:
-        >>> defaults()["model"], defaults()["tasks"]
-        ('ViT-Mini-8', 'auto')
-    """
-    notebook = json.loads((ROOT / "notebooks" / "01_miniature.ipynb").read_text())
-    tagged = (cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", ()))
-    return dict(re.findall(r'^(\w+): str = "(.*?)"', "".join(next(tagged)["source"]), re.MULTILINE))
-
-
 def read_arguments(line: str) -> dict[str, str]:
     """Parameters written as papermill takes them.
 
     Raises:
-        InputError: for anything but ``-p NAME VALUE`` with a known name.
+        InputError: for anything but ``-p NAME VALUE`` with a known name, given once.
 
     Example:
         >>> read_arguments("-p model ViT-B-16 -p seeds 0,1")
@@ -125,21 +109,7 @@ def read_arguments(line: str) -> dict[str, str]:
         given = shlex.split(line)
     except ValueError:  # a quote that is not closed
         given = [""]
-    found = {}
-    for flag, name, value in itertools.zip_longest(*[iter(given)] * 3):
-        if flag not in ("-p", "--parameters") or value is None:
-            raise InputError(f"parameters '{line}': give them as -p NAME VALUE, such as -p seeds 0,1 -p steps 100")
-        if name not in defaults():
-            raise unknown("parameter", name, defaults())
-        found[name] = value
-    return found
-
-
-def listed(value: str) -> list[str]:
-    """The words of a comma-separated list, with or without brackets and quotes.
-
-    Example:
-        >>> listed('["Signs", "Digits"]'), listed("0,1")
-        (['Signs', 'Digits'], ['0', '1'])
-    """
-    return [word.strip(" '\"") for word in value.strip().removeprefix("[").removesuffix("]").split(",") if word.strip(" '\"")]
+    triples = list(itertools.zip_longest(*[iter(given)] * 3))
+    if any(flag not in ("-p", "--parameters") or value is None for flag, _, value in triples):
+        raise InputError(f"parameters '{line}': give them as -p NAME VALUE, such as -p seeds 0,1 -p steps 100")
+    return given_parameters([(name, value) for _, name, value in triples])

@@ -7,9 +7,8 @@ fine-tunings, one a task, training and seed; its pages and its recorded sections
 from __future__ import annotations
 
 import hashlib
-import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +16,16 @@ from tangent_lib.cli.workflow_config import (
     AT_SCALE,
     FIRST_SEED,
     MEASURED,
-    MINIATURES,
     PAGES,
     SHARED,
-    TRAININGS,
     Config,
-    defaults,
-    listed,
     read_arguments,
 )
 from tangent_lib.data.manifests import load_manifest, task_names
-from tangent_lib.runtime.disk import ROOT
+from tangent_lib.modes import MINIATURES, PARAMETERS, TRAININGS, automatic
+from tangent_lib.runtime.disk import ROOT, STORE_VERSION
 from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.runtime.words import words
 
 ALL = "all"
 
@@ -52,11 +49,11 @@ class Part:
 
     @property
     def model(self) -> str:
-        return self.parameters.get("model", defaults()["model"])
+        return value_of(self.parameters, "model")
 
     @property
     def seeds(self) -> list[int]:
-        return [int(seed) for seed in listed(self.parameters.get("seeds", defaults()["seeds"]))]
+        return [int(seed) for seed in words(value_of(self.parameters, "seeds"))]
 
     @property
     def folder(self) -> str:
@@ -77,29 +74,29 @@ class Part:
 
     @property
     def data_root(self) -> Path:
-        given = self.parameters.get("data_root", "auto")
+        given = value_of(self.parameters, "data_root")
         return ROOT / ("data" if given == "auto" else given)
-
-    def _names(self, parameter: str) -> list[str]:
-        given = self.parameters.get(parameter, "auto")
-        kind = "images" if self.real else "miniature"
-        return list(task_names(kind, control=parameter == "control")) if given == "auto" else listed(given)
 
     @property
     def tasks(self) -> list[str]:
-        return self._names("tasks")
+        given = value_of(self.parameters, "tasks")
+        return list(automatic(self.model).tasks if given == "auto" else words(given))
+
+    @property
+    def control(self) -> str:
+        given = value_of(self.parameters, "control")
+        return automatic(self.model).control if given == "auto" else given
 
     def prepared(self, *tasks: str) -> list[str]:
         """The marks of the image datasets among these tasks, or among all of its own and its control: they are prepared."""
-        names = tasks or (*self.tasks, *self._names("control"))
+        names = tasks or (*self.tasks, self.control)
         return [f"runs/workflow/data/{name}" for name in names if load_manifest(name, self.data_root).kind == "images"]
 
     @property
     def version(self) -> str:
         """Kept results are of no use once this changes: the store's version, and the card of shipped weights."""
-        folder = ROOT / "tangent_lib"
-        version = re.search(r"^VERSION = (\d+)", (folder / "store.py").read_text(), re.MULTILINE)[1]
-        return version if self.real else f"{version}-{digest([folder / 'miniature' / self.model / 'card.json'])}"
+        card = ROOT / "tangent_lib" / "miniature" / self.model / "card.json"
+        return f"{STORE_VERSION}" if self.real else f"{STORE_VERSION}-{digest([card])}"
 
     def arguments(self, without: Iterable[str] = (), **others: object) -> str:
         """Its parameters as a command line gives them, some left out, some replaced."""
@@ -154,22 +151,27 @@ def read_parts(config: Config) -> dict[tuple[str, str], Part]:
 
 
 def _part(name: str, parameters: dict[str, str], pages: Iterable[str], sections: Iterable[str], config: Config) -> Part:
-    model = parameters.get("model", defaults()["model"])
+    model, imported = value_of(parameters, "model"), value_of(parameters, "checkpoints") != "none"
     short = name == "book" and model in MINIATURES  # starting a process for each would cost more than it gains
-    trainings = {"auto": SHARED if short else TRAININGS, "all": TRAININGS, "none": ()}[config.trainings]
-    if parameters.get("checkpoints", "none") != "none":  # they take the place of non-linear fine-tuning
+    trainings = {"auto": SHARED if short else tuple(TRAININGS), "all": tuple(TRAININGS), "none": ()}[config.trainings]
+    if imported:  # they take the place of non-linear fine-tuning
         trainings = tuple(training for training in trainings if training != "non-linear")
     part = Part(name, parameters, tuple(pages), tuple(sections), trainings, config.gpus_per_job, together=short)
-    seeds = listed(parameters.get("seeds", defaults()["seeds"]))
+    seeds = words(value_of(parameters, "seeds"))
     if not seeds or len(set(seeds)) < len(seeds) or not all(seed.isdecimal() for seed in seeds):
         raise InputError(f"seeds '{','.join(seeds)}' of {model}: give one seed or several different ones, from 0 up")
-    if len(seeds) > 1 and parameters.get("checkpoints", "none") != "none":
+    if len(seeds) > 1 and imported:
         raise InputError(f"checkpoints come from one run, but {len(seeds)} seeds are asked for {model}: give one")
     known = task_names(data_root=part.data_root)
-    for task in (*part.tasks, *part._names("control")):
+    for task in (*part.tasks, part.control):
         if task not in known:
             raise unknown("task", task, known)
     return part
+
+
+def value_of(parameters: Mapping[str, str], name: str) -> str:
+    """A parameter as it is given, or its default."""
+    return parameters.get(name, PARAMETERS[name])
 
 
 def digest(paths: Iterable[Path]) -> str:
@@ -186,7 +188,10 @@ def digest(paths: Iterable[Path]) -> str:
 
 
 def library() -> list[Path]:
-    """The files that decide what a page shows. Weights are known by their cards; the gallery reads finished pages."""
+    """The files that decide what a page shows. Weights are known by their cards; the gallery reads finished pages.
+
+    Commands and what the workflow reads start what makes a page, and show nothing on it.
+    """
     own = [path for path in (ROOT / "tangent_lib").rglob("*") if path.suffix in (".py", ".html", ".json", ".gz")]
     others = [*(ROOT / "data_manifests").glob("*"), ROOT / "book" / "tangent.mplstyle", ROOT / "requirements.txt"]
-    return [path for path in (*own, *others) if path.name != "gallery.py" and path.parent.name != "workflow"]
+    return [path for path in (*own, *others) if path.name != "gallery.py" and path.parent.name != "cli"]

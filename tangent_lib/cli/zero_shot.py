@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tangent_lib.experiment import Experiment
-from tangent_lib.parameters import PAPER_TASKS
-from tangent_lib.report.paper import SCALES, TABLE_1
+from tangent_lib.modes import PAPER, PAPER_ZERO_SHOT
 
 ALLOWED = 1.0  # points between our average and the paper's
 
@@ -39,13 +38,13 @@ def check_zero_shot(run: Experiment) -> ZeroShotTable:
     They are compared for the paper's eight tasks and models, with OpenAI's weights.
 
     Example:
+        >>> from tangent_lib.experiments.materials import Materials
         >>> from tangent_lib.parameters import check_parameters
-        >>> table = check_zero_shot(Experiment(check_parameters(tasks="Digits,Signs")))
+        >>> table = check_zero_shot(Experiment(Materials(check_parameters(tasks="Digits,Signs"))))
         >>> list(table.accuracies), table.agrees
         (['Digits', 'Signs'], None)
     """
-    accuracies = {name: 100 * run.zero_shot(name)["test"] for name in run.parameters.tasks}
-    scale = run.parameters.model.removesuffix("-quickgelu").replace("-", "/").replace("/", "-", 1)  # ViT-B-32 is ViT-B/32
-    same = set(accuracies) == set(PAPER_TASKS) and run.parameters.pretrained == "openai" and scale in SCALES
-    paper = TABLE_1["pre-trained"][SCALES.index(scale)][0] if same else None
+    accuracies = {name: 100 * run.zero_shot(name).test for name in run.parameters.tasks}
+    same = set(accuracies) == set(PAPER.tasks) and run.materials.clip.pretrained == "openai"
+    paper = PAPER_ZERO_SHOT.get(run.parameters.model.removesuffix("-quickgelu")) if same else None
     return ZeroShotTable(accuracies, sum(accuracies.values()) / len(accuracies), paper)

@@ -10,9 +10,9 @@ import torch
 
 from tangent_lib.cost.measured_steps import WAYS
 from tangent_lib.experiment import Experiment
-from tangent_lib.finetuning import finetune
+from tangent_lib.finetuning import Execution, finetune
+from tangent_lib.modes import TRAININGS, Training, select
 from tangent_lib.runtime.errors import InputError
-from tangent_lib.selection import select
 
 STEPS = 3  # timed, after one that warms up
 
@@ -34,19 +34,19 @@ def trials(run: Experiment) -> dict[str, Trial]:
     """Some steps of each way on the first task's training images; nothing is kept.
 
     Returns:
-        by way (``cost.WAYS``) those that the model has: attention-only needs attention weights.
+        by way (``measured_steps.WAYS``) those that the model has: attention-only needs attention weights.
     """
-    found = {}
-    for way, selection in WAYS.items():
+    found = []
+    for way in WAYS:
         with suppress(InputError):  # the selection trains nothing in this model
-            select(run.clip.theta_0, selection)
-            found[way] = selection
-    return {way: _trial(run, way == "linear", selection) for way, selection in found.items()}
+            select(run.materials.clip.theta_0, TRAININGS[way].selection)
+            found.append(way)
+    return {way: _trial(run, TRAININGS[way]) for way in found}
 
 
-def _trial(run: Experiment, linear: bool, selection: str) -> Trial:
-    task, clip, cuda = run.parameters.tasks[0], run.clip, run.clip.device.type == "cuda"
-    data, trained = run.task(task).split("train"), select(clip.theta_0, selection)
+def _trial(run: Experiment, training: Training) -> Trial:
+    task, clip, cuda = run.parameters.tasks[0], run.materials.clip, run.materials.clip.device.type == "cuda"
+    data, trained = run.materials.task(task).split("train"), select(clip.theta_0, training.selection)
     if cuda:
         torch.cuda.reset_peak_memory_stats(clip.device)
     times = []
@@ -56,13 +56,12 @@ def _trial(run: Experiment, linear: bool, selection: str) -> Trial:
         finetune(
             clip.f,
             clip.theta_0,
-            run.head(task),
+            run.materials.head(task),
             data,
             protocol,
-            linear,
-            0,
+            linearized=training.linearized,
             trained=trained,
-            micro_batch=run.parameters.micro_batch,
+            execution=Execution(run.parameters.micro_batch),
         )
         times.append(time.perf_counter() - start)
     return Trial((times[2] - times[1]) / STEPS, torch.cuda.max_memory_allocated(clip.device) if cuda else None)
@@ -72,12 +71,12 @@ def trial_table(run: Experiment) -> str:
     """The trials as text, with the hours that the run's tasks and seeds will take."""
     parameters, protocol = run.parameters, run.parameters.protocol
     lines = [
-        f"{parameters.model} ({parameters.pretrained}), {protocol.batch_size} images a step, {protocol.precision}, "
+        f"{parameters.model} ({run.materials.clip.pretrained}), {protocol.batch_size} images a step, {protocol.precision}, "
         f"on {parameters.device}: {STEPS} steps of {parameters.tasks[0]}",
         f"{'':16}{'seconds a step':>16}{'peak memory':>16}{'hours a task':>16}{'hours in all':>16}",
     ]
     for way, trial in trials(run).items():
-        steps = [run.protocol(name).steps for name in parameters.tasks]
+        steps = [run.materials.protocol(name).steps for name in parameters.tasks]
         hours = [trial.seconds * each / 3600 for each in steps]
         peak = "not measured" if trial.peak_bytes is None else f"{trial.peak_bytes / 1e9:.1f} GB"
         total = sum(hours) * len(parameters.seeds)

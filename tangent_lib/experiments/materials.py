@@ -124,7 +124,8 @@ class Materials:
 
     def replaces(self, training: Training) -> bool:
         """Whether imported checkpoints take the place of this training."""
-        return self.imported is not None and not training.linearized and training.selection == "all"
+        replaced = not (training.linearized or training.untrained) and training.selection == "all"
+        return self.imported is not None and replaced
 
     def task_vector(self, name: str, training: Training, seed: int) -> Params:
         """tau = theta_star - theta_0 (Section 2)."""

@@ -23,11 +23,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from tangent_lib.runtime.disk import write_whole
+from tangent_lib.runtime.disk import STORE_VERSION, write_whole
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.provenance import provenance
 
-VERSION = 1  # raise it when a change of code changes results: the store then computes them anew
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class Store:
         return base.with_suffix(suffix)
 
     def _base(self, kind: str, config: dict) -> Path:
-        return self.root / kind / _digest({"version": VERSION, "kind": kind, "config": config})[:20]
+        return self.root / kind / _digest({"version": STORE_VERSION, "kind": kind, "config": config})[:20]
 
     def _write(self, kind: str, config: dict, tensors: dict[str, Tensor], values: dict, seconds: float) -> Entry:
         base = self._base(kind, config)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import small_files
 from prepared import forget_manifests, write
 
-from tangent_lib.cli import data as command
-from tangent_lib.cli.data import main
-from tangent_lib.data import prepare
+from tangent_lib.data import prepare as preparation
 from tangent_lib.data.manifests import load_manifest
-from tangent_lib.data.prepare import prepared_folder, read_card
+from tangent_lib.data.prepare import prepare, prepared_folder, read_dataset_card
 
 
 @pytest.fixture
@@ -26,20 +23,14 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def run(capsys):
-    """Run a command; returns the status and the lines of both outputs."""
-
-    def runner(*arguments):
-        status = main([str(each) for each in arguments])
-        out, err = capsys.readouterr()
-        return status, out.splitlines(), err.splitlines()
-
-    return runner
+def run(run):
+    """Run a command of ``tangent data``; returns the status and the lines of both outputs."""
+    return partial(run, "data")
 
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
-    monkeypatch.setattr(prepare, "fetch", lambda *args: pytest.fail("downloaded"))
+    monkeypatch.setattr(preparation, "fetch", lambda *args: pytest.fail("downloaded"))
 
 
 # -- prepare -----------------------------------------------------------------------------------------------------------
@@ -50,14 +41,14 @@ def test_prepare_says_what_there_is_now(root, run):
         [f"DTD: 1 val, 12 test, 11 train, 3 classes, from files in dtd, in {folder}"],
         [],
     )
-    assert read_card(root, "DTD").layout == "dtd" and read_card(root, "MNIST") is None
+    assert read_dataset_card(root, "DTD").layout == "dtd" and read_dataset_card(root, "MNIST") is None
 
 
 def test_prepare_several_goes_on_after_one_that_fails(root, run):
     status, out, err = run("prepare", "Cars", "MNIST", "SVHN", "DTD", "--offline", "--data-root", root)
     assert status == 2
     assert [line.split(":")[0] for line in out] == ["MNIST", "DTD"]
-    assert len(err) == 2 and all(line.startswith(f"no data for {name}: ") for line, name in zip(err, ("Cars", "SVHN")))
+    assert len(err) == 2 and all(line.startswith(f"error: no data for {name}: ") for line, name in zip(err, ("Cars", "SVHN")))
 
 
 def test_prepare_all_takes_every_dataset_and_one_of_the_readers_own(root, run, monkeypatch):
@@ -65,7 +56,7 @@ def test_prepare_all_takes_every_dataset_and_one_of_the_readers_own(root, run, m
         "{name: Cats, kind: images, description: x, source: x, licence: x, folders: [cats], templates: ['a {}']}"
     )
     asked = []
-    monkeypatch.setattr(command, "prepare", lambda name, *args, **more: asked.append(name) or prepare.prepare("MNIST", root))
+    monkeypatch.setattr(preparation, "prepare", lambda name, *args, **more: asked.append(name) or prepare("MNIST", root))
     assert run("prepare", "all", "--data-root", root)[0] == 0
     assert asked == sorted([*small_files.LAYOUTS, "Cats"])
 
@@ -86,7 +77,7 @@ def test_prepare_again(root, run):
 
 @pytest.mark.parametrize("offline", [True, False])
 def test_only_prepare_without_offline_downloads(tmp_path, run, monkeypatch, offline):
-    monkeypatch.setattr(command, "prepare", lambda *args, **more: pytest.skip() if more["download"] != offline else 1 / 0)
+    monkeypatch.setattr(preparation, "prepare", lambda *args, **more: pytest.skip() if more["download"] != offline else 1 / 0)
     with pytest.raises(pytest.skip.Exception):
         run("prepare", "Cars", "--data-root", tmp_path, *(["--offline"] if offline else []))
 
@@ -95,7 +86,7 @@ def test_an_interruption_says_how_to_go_on(root, run, monkeypatch):
     def interrupt(*args, **more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "prepare", interrupt)
+    monkeypatch.setattr(preparation, "prepare", interrupt)
     status, out, err = run("prepare", "DTD", "--data-root", root)
     assert (status, out, len(err)) == (130, [], 1) and "again" in err[0]
 
@@ -182,7 +173,7 @@ def test_list_says_what_is_incomplete_or_damaged(root, run):
 def test_an_unknown_name_is_refused_in_one_line_before_any_work(root, run, what):
     status, out, err = run(what, "MNIST", "Carz", "--data-root", root)
     assert (status, out, len(err)) == (2, [], 1)
-    assert err[0].startswith("unknown dataset 'Carz': did you mean 'Cars'? Allowed: Cars, ") and "manifests/" in err[0]
+    assert err[0].startswith("error: unknown dataset 'Carz': did you mean 'Cars'? Allowed: Cars, ") and "manifests/" in err[0]
     assert not (root / "prepared").exists()
 
 
@@ -198,16 +189,16 @@ def test_an_invalid_manifest_is_refused_in_a_message(root, run):
     assert (status, out) == (2, []) and "MNIST.yaml is not a valid manifest" in err[0]
 
 
-@pytest.mark.parametrize("arguments", ["", "prepare", "verify", "remove MNIST", "list --from x"])
-def test_other_commands_are_refused_with_the_usage(capsys, arguments):
-    with pytest.raises(SystemExit) as raised:
-        main(arguments.split())
-    assert raised.value.code == 2 and "usage: tangent data" in capsys.readouterr().err
-
-
-def test_as_a_module(root, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["datasets", "verify", "MNIST", "--data-root", str(root)])
-    monkeypatch.delitem(sys.modules, command.__name__)
-    with pytest.raises(SystemExit) as raised:
-        runpy.run_module("tangent_lib.data", run_name="__main__")
-    assert raised.value.code == 1 and capsys.readouterr().out == f"fault MNIST: not prepared in {root}\n"
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("", "Usage: tangent data COMMAND"),
+        ("prepare", "'tangent data prepare --help'"),
+        ("verify", "'tangent data verify --help'"),
+        ("remove MNIST", "Available commands: list, prepare, verify."),
+        ("list --from x", "Unknown option: --from."),
+    ],
+)
+def test_other_commands_are_refused_with_the_usage(run, arguments, message):
+    status, out, err = run(*arguments.split())
+    assert (status, out) == (2, []) and message in "\n".join(err)

@@ -7,11 +7,14 @@ import json
 import pytest
 import torch
 
-from tangent_lib.cli.finetune import TRAININGS, finetune_job, main
+from tangent_lib.cli import main
+from tangent_lib.cli.finetune import finetune_job
+from tangent_lib.cli.options import given_parameters
 from tangent_lib.cost import dry_run as trial
 from tangent_lib.experiment import Experiment
-from tangent_lib.modes import ABLATION_MODES, ALL_MODES
-from tangent_lib.parameters import check_parameters, given_parameters
+from tangent_lib.experiments.materials import Materials
+from tangent_lib.modes import ABLATION_MODES, ALL_MODES, TRAININGS
+from tangent_lib.parameters import check_parameters
 from tangent_lib.runtime.errors import InputError
 
 SHORT = {"tasks": "Digits", "steps": "2", "batch_size": "8"}
@@ -22,12 +25,9 @@ def arguments(store, **more):
 
 
 def test_the_trainings_are_all_that_the_modes_need():
-    needed = {(mode.linear_training, mode.selection, False) for mode in ALL_MODES.values()}
+    needed = {(mode.training.linearized, mode.training.selection, False) for mode in ALL_MODES.values()}
     needed |= {(linear, "all", True) for linear in (False, True)}  # Section 6.2
-    made = []
-    for each in TRAININGS.values():
-        mode = ALL_MODES[each.mode]
-        made.append((mode.linear_training, mode.selection, each.untrained))
+    made = [(each.linearized, each.selection, each.untrained) for each in TRAININGS.values()]
     assert set(made) == needed and len(made) == len(needed) == 8 and len(ABLATION_MODES) == 4
 
 
@@ -38,16 +38,15 @@ def test_a_job_leaves_what_the_notebooks_ask_for(tmp_path, training, monkeypatch
     status = main([*given, "--receipt", str(receipt)])
     (record,) = json.loads(receipt.read_text())
     assert status == 0 and record["computed"] and (record["training"], record["seed"]) == (training, 0)
-    run = Experiment(check_parameters(**SHORT, store=str(tmp_path / "s")))
+    run = Materials(check_parameters(**SHORT, store=str(tmp_path / "s")))
     run = run.untrained(0) if TRAININGS[training].untrained else run
-    monkeypatch.setattr("tangent_lib.materials.finetune", lambda *args: pytest.fail("trained again"))
-    mode = ALL_MODES[TRAININGS[training].mode]
-    tau = run.task_vector("Digits", mode.linear_training, 0, mode.selection)
+    monkeypatch.setattr("tangent_lib.experiments.materials.finetune", lambda *args: pytest.fail("trained again"))
+    tau = run.task_vector("Digits", TRAININGS[training], 0)
     assert max(value.abs().max().item() for value in tau.values()) > 0
 
 
 def test_what_the_store_has_is_not_computed_again(tmp_path):
-    run = Experiment(check_parameters(**SHORT, seeds="0,1", store=str(tmp_path)))
+    run = Experiment(Materials(check_parameters(**SHORT, seeds="0,1", store=str(tmp_path))))
     first, second = (finetune_job(run, ["Digits"], "non-linear") for _ in range(2))
     assert [each["computed"] for each in (*first, *second)] == [True, True, False, False]
     sums = [[each["sha256"] for each in found] for found in (first, second)]
@@ -87,7 +86,7 @@ def test_a_dry_run_says_time_and_memory_and_leaves_nothing(tmp_path, capsys, mon
     monkeypatch.setattr(trial, "STEPS", 1)
     assert main(["dry-run", *arguments(tmp_path, steps="3600", seeds="0,1")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "ViT-Mini-8" in lines[0] and "8 images a step, fp32, on cpu" in lines[0] and "2 seeds" in lines[-1]
+    assert "ViT-Mini-8 (captions)" in lines[0] and "8 images a step, fp32, on cpu" in lines[0] and "2 seeds" in lines[-1]
     table = {line[:16].strip(): line[16:].split() for line in lines[2:-1]}
     assert set(table) == {"non-linear", "linear", "attention-only"}
     for seconds, *words, hours, total in table.values():
@@ -103,6 +102,6 @@ def test_a_gpu_out_of_memory_says_what_to_lower(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tangent_lib.finetuning._gradients", too_large)
     assert main(["finetune", "--task", "Digits", "--training", "linear", *arguments(tmp_path, micro_batch="4")]) == 2
     error = capsys.readouterr().err
-    parts = ("4 images at a time", "-p micro_batch", "-p precision bf16", "Tried to allocate 20.00")
+    parts = ("4 points at a time", "-p micro_batch", "-p precision bf16", "Tried to allocate 20.00")
     assert all(part in error for part in parts)
     assert not list(tmp_path.glob("finetuned/*.json"))

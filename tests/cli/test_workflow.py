@@ -14,8 +14,8 @@ import psutil
 import pytest
 from fake_kubernetes import Cluster
 
-from tangent_lib import parameters
-from tangent_lib.cli.workflow_config import PAGES, TRAININGS
+from tangent_lib.cli.workflow_config import PAGES
+from tangent_lib.modes import PAPER, TRAININGS
 from tangent_lib.runtime.disk import ROOT
 
 BIN = Path(sys.executable).parent
@@ -74,8 +74,8 @@ def test_both_papers_are_listed_job_by_job(place):
     listed = re.findall(r"(\S+) fine-tuning of (\S+), (\w+), seed (\d)", output)
     models = ("ViT-B-32", "ViT-B-16", "ViT-L-14")
     both = {each for each in listed if each[1] in models}
-    assert both == set(product(TRAININGS, models, parameters.PAPER_TASKS, "01234")) and len(both) == 960
-    command = r"gpus 1 \S+ -m tangent_lib.cli.finetune finetune --task (\w+) --training (\S+) -p model (\S+) -p seeds (\d)"
+    assert both == set(product(TRAININGS, models, PAPER.tasks, "01234")) and len(both) == 960
+    command = r"gpus 1 \S+ -m tangent_lib.cli finetune --task (\w+) --training (\S+) -p model (\S+) -p seeds (\d)"
     commands = re.findall(command, output)
     assert sorted((training, model, task, seed) for task, training, model, seed in commands) == sorted(both)
     found = jobs_of(output)
@@ -95,9 +95,9 @@ def test_the_book_alone_and_with_the_other_miniatures(place):
 def test_several_gpus_of_a_cluster_train_together(place):
     several = ("--config", "gpus_per_job=4", "records={'ViT-B-32': {}}", "--", f"{RECORD}/linear/Cars-3.json")
     code, output = finish(start(place, "local", "-n", "-p", "--mode", "remote", *several))  # as the job itself sees it
-    command = "accelerate launch --multi_gpu .*--num_processes 4 .*-m tangent_lib.cli.finetune finetune --task Cars --training linear"
+    command = "accelerate launch --multi_gpu .*--num_processes 4 .*-m tangent_lib.cli finetune --task Cars --training linear"
     assert code == 0 and re.search(command, output)
-    assert "workflow.gpus" not in output  # the scheduler has chosen the GPUs
+    assert "cli gpus" not in output  # the scheduler has chosen the GPUs
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,8 @@ def test_four_fine_tunings_two_at_a_time_one_is_killed_and_tried_again(place, st
     process = start(place, "local", "--cores", 2, *quick(store), "--", *receipts)
     at_once, killed = 0, None
     while process.poll() is None and at_once < 2:
-        running = [each for each in descendants(process) if "tangent_lib.cli.finetune" in each.info["cmdline"]]
+        words = ["-m", "tangent_lib.cli", "finetune"]
+        running = [each for each in descendants(process) if each.info["cmdline"][1:4] == words]
         pythons = {tuple(each.info["cmdline"]) for each in running}
         at_once = max(at_once, len(pythons))
         if running and killed is None:
@@ -159,7 +160,7 @@ def test_slurm_submits_follows_and_tries_again(place, store, tmp_path):
     commands, ended = tmp_path / "slurm", tmp_path / "slurm" / "jobs"
     ended.mkdir(parents=True)
     for name in ("sbatch", "sacct", "srun", "sinfo"):
-        (commands / name).write_text(f"#!{sys.executable}\n{(ROOT / 'tests' / 'fake_slurm.py').read_text()}")
+        (commands / name).write_text(f"#!{sys.executable}\n{(ROOT / 'tests' / 'cli' / 'fake_slurm.py').read_text()}")
         (commands / name).chmod(0o755)
     (ended / "out-of-memory").write_text("Digits")
     receipt, of_gpu = f"{BOOK}/linear/Digits-0.json", f"{RECORD}/linear/Cars-0.json"

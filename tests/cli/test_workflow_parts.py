@@ -1,51 +1,79 @@
 """What Snakemake reads without loading torch agrees with the library; bad input is refused; GPUs are handed out."""
 
-import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from tangent_lib import miniature, parameters, recorded
-from tangent_lib.cli import finetune as jobs
-from tangent_lib.cli.workflow_config import (
-    MEASURED,
-    MINIATURES,
-    PAGES,
-    SECTIONS,
-    TRAININGS,
-    defaults,
-    listed,
-    read_config,
-)
-from tangent_lib.cli.workflow_parts import read_parts
-from tangent_lib.experiment import Experiment
-from tangent_lib.modes import ALL_MODES
-from tangent_lib.runtime.disk import ROOT
+from tangent_lib import modes
+from tangent_lib.cli.workflow_config import MEASURED, PAGES, SECTIONS, SHARED, read_arguments, read_config
+from tangent_lib.cli.workflow_parts import library, read_parts
+from tangent_lib.data.manifests import task_names
+from tangent_lib.disentanglement import XiGrid
+from tangent_lib.editing import Accuracies
+from tangent_lib.experiment import Cosines, Experiment, XiDiagonal
+from tangent_lib.experiments import recording
+from tangent_lib.modes import MINIATURES, PARAMETERS, TRAININGS, mode_named
+from tangent_lib.parameters import check_parameters
+from tangent_lib.runtime.disk import ROOT, STORE_VERSION
 from tangent_lib.runtime.errors import InputError
 
 
 def test_lists_agree_with_the_library():
     assert sorted(PAGES) == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-    assert tuple(jobs.TRAININGS) == TRAININGS
-    assert tuple(SECTIONS) == tuple(recorded.SECTIONS)
-    assert set(MINIATURES) == set(MINIATURES)
-    assert set(defaults()) == set(parameters.NAMES)
+    assert tuple(SECTIONS) == tuple(recording.SECTIONS)
+    used = {training for trainings in (*PAGES.values(), *SECTIONS.values()) for training in trainings}
+    assert used == set(TRAININGS) and SHARED == ("non-linear", "linear")
+    shipped = [card.parent.name for card in (ROOT / "tangent_lib" / "miniature").glob("*/card.json")]
+    assert sorted(MINIATURES) == sorted(shipped)
 
 
-@pytest.mark.parametrize("model, tasks", [("ViT-Mini-4", parameters.MINIATURE_TASKS), ("ViT-B-16", parameters.PAPER_TASKS)])
-def test_tasks_are_those_of_the_model(model, tasks):
+def test_the_workflow_reads_its_configuration_without_torch():
+    code = (
+        "import sys; from tangent_lib.cli import gpus, workflow_config, workflow_parts as parts;"
+        "found = parts.read_parts(workflow_config.read_config({'records': {'ViT-B-32': {}}}));"
+        "print([(part.version, part.tasks) for part in found.values()] and 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_a_new_version_of_the_store_or_other_shipped_weights_outdate_receipts():
+    parts = read_parts(read_config({"records": {"ViT-B-32": {}, "ViT-Mini-4": {}}}))
+    versions = [part.version for part in parts.values()]
+    assert parts["records", "ViT-B-32"].version == str(STORE_VERSION) and len(set(versions)) == 3
+    assert all(version.split("-")[0] == str(STORE_VERSION) for version in versions)
+
+
+def test_what_runs_the_pages_does_not_outdate_them():
+    names = {str(path.relative_to(ROOT)) for path in library()}
+    assert {"tangent_lib/modes.py", "tangent_lib/report/tables.py", "tangent_lib/report/slider.html"} <= names
+    assert not [name for name in names if name.startswith("tangent_lib/cli/") or name.endswith("gallery.py")]
+
+
+@pytest.mark.parametrize(
+    "model, tasks, control",
+    [("ViT-Mini-4", modes.MINIATURE.tasks, []), ("ViT-B-16", modes.PAPER.tasks, ["ImageNet"])],
+)
+def test_tasks_are_those_of_the_model(model, tasks, control):
     part = read_parts(read_config({"pages": f"-p model {model}"}))["book", model]
     assert sorted(part.tasks) == sorted(tasks)
-    control = [] if part.model in MINIATURES else ["ImageNet"]
     assert sorted(part.prepared()) == sorted(f"runs/workflow/data/{task}" for task in [*tasks, *control] if control)
 
 
-@pytest.mark.parametrize("text", ["Signs", "Signs,Digits", "Signs, Digits", '["Signs", "Digits"]', "['a']", "0,1", "3", ""])
-def test_lists_are_read_as_the_parameters_are(text):
-    assert tuple(listed(text)) == parameters.words(text)
+@pytest.mark.parametrize("model", ["ViT-Mini-8", "ViT-B-16"])
+def test_automatic_tasks_are_the_manifests_of_their_kind(model):
+    kind = "miniature" if model in MINIATURES else "images"
+    part = read_parts(read_config({"pages": f"-p model {model}"}))["book", model]
+    assert sorted(part.tasks) == sorted(task_names(kind, control=False))
+    assert (part.control,) == task_names(kind, control=True)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_every_parameter_of_the_notebooks_can_be_given(name):
+    other = "steps" if name != "steps" else "points"
+    assert read_arguments(f"-p {name} x --parameters {other} 'a b'") == {name: "x", other: "a b"}
 
 
 class Spy(Experiment):
@@ -53,43 +81,46 @@ class Spy(Experiment):
 
     def __init__(self, used, untrained=False):
         self.used, self.start = used, untrained
-        self.parameters = parameters.check_parameters(tasks="Digits,Signs")
+        self.parameters = check_parameters(tasks="Digits,Signs")
 
     def note(self, mode):
-        of_weights = lambda name: (ALL_MODES[name].linear_training, ALL_MODES[name].selection)
-        same = lambda each: of_weights(each.mode) == of_weights(mode) and each.untrained == self.start
-        self.used.update(name for name, each in jobs.TRAININGS.items() if same(each))
+        trained = mode_named(mode).training
+        same = lambda each: (each.linearized, each.selection) == (trained.linearized, trained.selection)
+        self.used.update(name for name, each in TRAININGS.items() if same(each) and each.untrained == self.start)
 
-    def summary(self, mode, seed, negation=True):
-        return self.note(mode) or {}
+    def single_task(self, name, mode, seed):
+        return self.note(mode) or Accuracies(0.0, 0.0)
 
-    def negations(self, mode, seed):
+    def addition(self, mode, seed):
+        return self.note(mode) or SimpleNamespace(alpha=0.0, absolute=0.0, normalised=0.0, test={}, curve=())
+
+    def negations(self, mode, seed, names=()):
         return self.note(mode) or {}
 
     def cosines(self, mode, seed):
-        return self.note(mode) or {"cosines": np.eye(2)}
+        return self.note(mode) or Cosines(("a", "b"), ((1.0, 0.0), (0.0, 1.0)))
 
     def xi_diagonal(self, pair, mode, seed, alphas):
-        return self.note(mode) or {"xi": [], "kl": []}
+        return self.note(mode) or XiDiagonal((), (), ())
 
-    def xi_grid(self, pair, mode, seed, count):
-        return self.note(mode) or {"alphas": [], "points": [], "prediction error": []}
+    def xi_grid(self, pair, mode, seed, alphas):
+        return self.note(mode) or XiGrid((), (), (), ())
 
     def untrained(self, seed):
         return Spy(self.used, untrained=True)
 
     def zero_shot(self, name):
-        return {}
+        return Accuracies(0.0, 0.0)
 
-    def kernel_on_supports(self, first, second, seed):
+    def kernel_on_supports(self, task, control, seed=0, points=200):
         return None
 
 
 @pytest.mark.parametrize("section", [name for name in SECTIONS if name not in MEASURED])
 def test_a_section_names_the_trainings_that_it_uses(section, monkeypatch):
-    monkeypatch.setattr(recorded, "support_shares", lambda kernel, leading: {})
+    monkeypatch.setattr(recording, "support_shares", lambda kernel, leading: {})
     used = set()
-    recorded.SECTIONS[section](Spy(used))
+    recording.SECTIONS[section](Spy(used))
     assert used == set(SECTIONS[section])
 
 
@@ -104,6 +135,7 @@ def test_a_section_names_the_trainings_that_it_uses(section, monkeypatch):
         ({"pages": "-k python3"}, "-p NAME VALUE"),
         ({"pages": "-p seeds"}, "-p NAME VALUE"),
         ({"pages": "-p tasks 'Signs"}, "-p NAME VALUE"),
+        ({"pages": "-p seeds 0 -p seeds 1"}, "'seeds' is given twice"),
         ({"pages": "-p seeds 0,x"}, "seeds '0,x'"),
         ({"pages": "-p seeds 1,1"}, "seeds '1,1'"),
         ({"pages": "-p seeds 0,1 -p checkpoints runs/x"}, "checkpoints come from one run"),
@@ -117,21 +149,10 @@ def test_what_cannot_be_used_is_refused_before_any_job(config, message):
         read_parts(read_config(config))
 
 
-def test_a_job_of_some_sections_leaves_a_receipt_and_no_record(tmp_path, monkeypatch):
-    monkeypatch.setattr(recorded, "SECTIONS", {"a": lambda run: {"summaries": {"linear": {"3": {}}}}})
-    monkeypatch.setattr(recorded, "FOLDER", tmp_path / "recorded")
-    monkeypatch.setattr(Experiment, "zero_shot", lambda self, name: {})
-    options = ["--sections", "a", "--seeds", "3", "-p", "tasks", "Signs,Digits", "-p", "store", str(tmp_path / "store")]
-    assert recorded.main([*options, "--receipt", str(tmp_path / "new" / "receipt.json")]) == 0
-    receipt = json.loads((tmp_path / "new" / "receipt.json").read_text())
-    assert receipt["sections"] == ["a"] and receipt["seeds"] == [3] and not (tmp_path / "recorded").exists()
-    assert recorded.main([*options, "-p", "precison", "bf16"]) == 2
-
-
 # -- GPUs of one machine ---------------------------------------------------------------------------------------------------
 def on_gpus(folder, count, *command, devices):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": devices, "TMPDIR": str(folder)}
-    command = [sys.executable, "-m", "tangent_lib.cli.gpus", str(count), *command]
+    command = [sys.executable, "-m", "tangent_lib.cli", "gpus", str(count), *command]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -147,6 +168,6 @@ def test_no_two_jobs_share_a_gpu(tmp_path):
 
 def test_more_gpus_than_there_are_is_refused_and_none_at_all_is_fine(tmp_path):
     refused = on_gpus(tmp_path, 3, "true", devices="0,1")
-    assert "3 GPUs" in refused.communicate()[1] and refused.returncode == 1
+    assert "3 GPUs" in refused.communicate()[1] and refused.returncode == 2
     without = on_gpus(tmp_path, 1, "true", devices="")
     assert without.communicate() == ("", "") and without.returncode == 0

@@ -1,0 +1,39 @@
+"""Options that several commands have: the parameters of the notebooks, given as ``-p NAME VALUE``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tangent_lib.modes import PARAMETERS
+from tangent_lib.runtime.errors import InputError, unknown
+
+Given = Annotated[
+    list[tuple[str, str]],
+    Parameter(
+        name="-p",
+        help="NAME VALUE: a parameter of the notebooks, such as -p seeds 0,1; may be given several times",
+        allow_leading_hyphen=True,  # as in -p xi_alphas -1,0,1
+        show_default=False,
+    ),
+]
+
+
+def given_parameters(pairs: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Parameters given as ``-p NAME VALUE`` on a command line.
+
+    Raises:
+        InputError: for an unknown name, or one given twice.
+
+    Example:
+        >>> given_parameters([["model", "ViT-B-16"], ["seeds", "0,1"]])
+        {'model': 'ViT-B-16', 'seeds': '0,1'}
+    """
+    for name, _ in pairs:
+        if name not in PARAMETERS:
+            raise unknown("parameter", name, PARAMETERS)
+        if [other for other, _ in pairs].count(name) > 1:
+            raise InputError(f"parameter '{name}' is given twice: give each once")
+    return {name: value for name, value in pairs}
