@@ -1,18 +1,14 @@
 """Move every control of a page in a browser and compare what is on the screen with the data that the page carries."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
-
-if TYPE_CHECKING:
-    from browser import Browser
+from browser import Browser
+from selenium.webdriver import Keys
 
 NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?", re.IGNORECASE)
 BEFORE = re.compile(r"^[✓(~≈<>\s]*")  # may stand before the number that a cell begins with
@@ -30,19 +26,20 @@ def check_page(browser: Browser, page: Path) -> list[dict]:
         AssertionError: where a number on the screen is not the one in the data, an order is wrong, the page asks for
             an address other than a file, or something fails in the page.
     """
+    browser.note()
     problems, asked, found = len(browser.problems), len(browser.requests), []
     browser.open(page)
     for kind, check in CHECKS.items():
-        for name in browser.evaluate(f"[...document.querySelectorAll('.{kind}')].map((e) => e.id)"):
+        for name in browser.values(f".{kind}", "id"):
             found.append({"control": name, "kind": kind, "readings": check(browser, f"[id='{name}']")})
-    for link in browser.evaluate(
-        "[...document.querySelectorAll('.tangent-download a')].map((a) => [a.download, a.href])"
-    ):
-        found.append({"control": link[0], "kind": "tangent-download", "readings": [check_download(*link)]})
-    ids = browser.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
+    links = ".tangent-download a"
+    for name, address in zip(browser.values(links, "download"), browser.values(links, "href"), strict=True):
+        found.append({"control": name, "kind": "tangent-download", "readings": [check_download(name, address)]})
+    ids = browser.values("[id]", "id")
     ours = [entry["control"] for entry in found if entry["kind"] != "tangent-download"]
     twice = {name for name in ours if ids.count(name) > 1}
     assert not twice, f"{page}: ids used twice: {twice}"
+    browser.note()
     assert len(browser.problems) == problems, f"{page}: {browser.problems[problems:]}"
     elsewhere = [url for url in browser.requests[asked:] if not url.startswith(("file:", "data:"))]
     assert not elsewhere, f"{page} asks for {elsewhere}"
@@ -72,12 +69,8 @@ def check_slider(browser: Browser, control: str) -> list[dict]:
     data, readings = data_of(browser, control), []
     for mode, tasks in data["modes"].items():
         browser.choose(f"{control} select", mode)
-        browser.focus(f"{control} input")
-        browser.key("Home")
-        at = 0
         for i in some(data["alphas"]):
-            browser.key("ArrowRight", i - at)
-            at = i
+            browser.press(f"{control} input", Keys.HOME + i * Keys.ARROW_RIGHT)
             readings.append(read_slider(browser, control) | {"mode": mode})
             expected = {task: values[i] for task, values in tasks.items()}
             average = sum(expected.values()) / len(expected)
@@ -110,11 +103,10 @@ def check_explorer(browser: Browser, control: str) -> list[dict]:
             browser.choose(f"{control} .pair", pair)
             last = len(grid["alphas"]) - 1
             for i, j in [*zip(some(grid["alphas"]), reversed(some(grid["alphas"]))), (last // 2, last // 2)]:
-                browser.mouse("mouseMoved", *cell_place(browser, control, grid["alphas"], i, j))
+                browser.move(*cell_place(browser, control, grid["alphas"], i, j))
                 readings.append(read_explorer(browser, control) | {"mode": mode, "pair": pair})
                 compare_explorer(readings[-1], grid, i, j)
-            browser.focus(f"{control} svg")
-            browser.key("ArrowUp")
+            browser.press(f"{control} svg", Keys.ARROW_UP)
             readings.append(read_explorer(browser, control) | {"mode": mode, "pair": pair})
             compare_explorer(readings[-1], grid, last // 2, min(last // 2 + 1, last))
     return readings
@@ -149,9 +141,8 @@ def check_table(browser: Browser, control: str) -> list[dict]:
     for column, name in enumerate(browser.texts(f"{control} thead tr:last-child th")):
         header = f"{control} thead tr:last-child th:nth-child({column + 1})"
         for order in ("ascending", "descending", "none"):
-            browser.click(f"{header} button")
-            states = browser.evaluate(f"[...document.querySelectorAll({json.dumps(control + ' [aria-sort]')})]"
-                                      ".map((e) => e.getAttribute('aria-sort'))")  # fmt: skip
+            browser.find(f"{header} button").click()
+            states = browser.values(f"{control} [aria-sort]", "ariaSort")
             assert states[column] == order and set(states[:column] + states[column + 1 :]) <= {"none"}, (
                 f"{name}: {states}"
             )
@@ -163,8 +154,8 @@ def check_table(browser: Browser, control: str) -> list[dict]:
 
 def rows_of(browser: Browser, control: str) -> list[list[str]]:
     """The texts of the cells as the table stands."""
-    rows = f"document.querySelectorAll({json.dumps(control + ' tbody tr')})"
-    return browser.evaluate(f"[...{rows}].map((row) => [...row.cells].map((cell) => cell.textContent))")
+    cells = "return [...document.querySelectorAll(arguments[0])].map((row) => [...row.cells].map((e) => e.textContent))"
+    return browser.execute_script(cells, f"{control} tbody tr")
 
 
 def ordered(rows: list[list[str]], column: int, order: str) -> list[list[str]]:

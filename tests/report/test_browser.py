@@ -4,15 +4,18 @@ import json
 
 import pandas as pd
 import pytest
-from browser import Browser, find_browser
+from browser import CHROMEDRIVER, CHROMIUM, Browser
 from check_controls import cell_place, check_download, check_page, data_of, number, read_explorer, read_slider, rows_of
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.support.wait import WebDriverWait
 
-from tangent_lib.report.controls import alpha_slider, download, sortable, xi_explorer
+from tangent_lib.report.controls import alpha_slider, download_link, sortable, xi_explorer
+from tangent_lib.report.plots_xi import Grid
 from tangent_lib.runtime.disk import ROOT
 
 pytestmark = pytest.mark.skipif(
-    find_browser() is None,
-    reason="no Chromium or Chrome on the path, and none named by CHROME: controls are not driven",
+    not (CHROMIUM and CHROMEDRIVER),
+    reason="no chromium or no chromedriver on the path: controls are not driven",
 )
 ALPHAS = [round(0.05 * i, 2) for i in range(21)]
 MODES = {"non-linear": 1.0, "post-hoc": 0.7, "linear": 0.9}
@@ -32,7 +35,7 @@ def accuracies(share):
 
 
 def grid(size):
-    return {"alphas": PLANE, "xi": [[min(2, size * (a * a + 0.5 * b * b + 0.2 * a)) for b in PLANE] for a in PLANE]}
+    return Grid(PLANE, [[min(2, size * (a * a + 0.5 * b * b + 0.2 * a)) for b in PLANE] for a in PLANE])
 
 
 def table():
@@ -42,9 +45,12 @@ def table():
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with Browser(dark=False) as browser:
-        yield browser
+def browser(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SE_OFFLINE", "true")  # selenium fetches neither a browser nor a driver
+        patch.setenv("no_proxy", "localhost")  # where the driver listens
+        with Browser(tmp_path_factory.mktemp("profile")) as browser:
+            yield browser
 
 
 @pytest.fixture
@@ -57,9 +63,9 @@ def page(browser, tmp_path):
         browser.open(path)
         return path
 
-    browser.problems.clear()
-    browser.requests.clear()
+    browser.forget()
     yield opened
+    browser.note()
     assert not browser.problems
     assert browser.requests and all(url.startswith(("file:", "data:")) for url in browser.requests)
 
@@ -82,11 +88,11 @@ def percent(mode, at):
 
 
 def test_the_slider_follows_the_mouse(browser, slider):
-    left, top, width, height = browser.place(f"{slider} input")
-    browser.mouse("mousePressed", left + 0.5 * width, top + height / 2)
-    for share in (0.6, 0.75, 0.97):
-        browser.mouse("mouseMoved", left + share * width, top + height / 2, held=True)
-    browser.mouse("mouseReleased", left + 0.97 * width, top + height / 2)
+    bar = browser.find(f"{slider} input")
+    drag = ActionChains(browser, duration=0).click_and_hold(bar)
+    for share in (0.1, 0.15, 0.22):
+        drag.move_by_offset(share * bar.size["width"], 0)
+    drag.release().perform()
     shown = read_slider(browser, slider)
     assert shown["alpha"] == pytest.approx(1.0) and shown["shown"] == pytest.approx(
         percent("non-linear", 20), abs=0.051
@@ -96,10 +102,9 @@ def test_the_slider_follows_the_mouse(browser, slider):
 def test_the_slider_follows_the_keys_in_every_mode(browser, slider):
     for mode in ("linear", "post-hoc", "non-linear"):
         browser.choose(f"{slider} select", mode)
-        browser.focus(f"{slider} input")
-        browser.key("Home")
+        browser.press(f"{slider} input", Keys.HOME)
         assert read_slider(browser, slider)["shown"] == pytest.approx(percent(mode, 0), abs=0.051)
-        browser.key("ArrowRight", 7)
+        browser.press(f"{slider} input", 7 * Keys.ARROW_RIGHT)
         shown = read_slider(browser, slider)
         assert shown["alpha"] == 0.35 and shown["shown"] == pytest.approx(percent(mode, 7), abs=0.051)
 
@@ -110,8 +115,8 @@ def test_the_map_is_read_off_under_the_pointer(browser, explorer):
         for pair, b in PAIRS.items():
             browser.choose(f"{explorer} .pair", pair)
             for i, j in ((0, 0), (19, 0), (3, 15), (10, 11)):
-                browser.mouse("mouseMoved", *cell_place(browser, explorer, PLANE, i, j))
-                expected = {"alpha_1": PLANE[i], "alpha_2": PLANE[j], "xi": grid(a * b)["xi"][i][j]}
+                browser.move(*cell_place(browser, explorer, PLANE, i, j))
+                expected = {"alpha_1": PLANE[i], "alpha_2": PLANE[j], "xi": grid(a * b).xi[i][j]}
                 assert read_explorer(browser, explorer) == pytest.approx(expected, abs=0.0051)
                 assert read_explorer(browser, explorer)["xi"] == pytest.approx(expected["xi"], abs=0.00051)
 
@@ -120,7 +125,7 @@ def test_the_colour_under_the_pointer_is_that_of_the_value(browser, explorer):
     data = data_of(browser, explorer)
     for i, j in ((0, 0), (19, 2), (9, 10)):
         x, y = cell_place(browser, explorer, PLANE, i, j)
-        fill = browser.evaluate(f"document.elementFromPoint({x}, {y}).getAttribute('fill')")
+        fill = browser.execute_script("return document.elementFromPoint(...arguments).getAttribute('fill')", x, y)
         share = data["grids"]["non-linear"]["Textures-Scenes"]["xi"][i][j] / data["top"]
         assert abs(data["colours"].index(fill) - share * 64) <= 0.51
 
@@ -134,10 +139,8 @@ def test_the_search_box_is_drawn_from_0_to_1(browser, explorer):
 
 
 def test_the_map_follows_the_arrow_keys_and_the_finger(browser, explorer):
-    browser.mouse("mouseMoved", *cell_place(browser, explorer, PLANE, 5, 5))
-    browser.focus(f"{explorer} svg")
-    for key, times in (("ArrowRight", 3), ("ArrowUp", 30), ("ArrowDown", 2)):
-        browser.key(key, times)
+    browser.move(*cell_place(browser, explorer, PLANE, 5, 5))
+    browser.press(f"{explorer} svg", 3 * Keys.ARROW_RIGHT + 30 * Keys.ARROW_UP + 2 * Keys.ARROW_DOWN)
     assert read_explorer(browser, explorer)["alpha_1"] == pytest.approx(PLANE[8], abs=0.0051)
     assert read_explorer(browser, explorer)["alpha_2"] == pytest.approx(PLANE[17], abs=0.0051)
     browser.tap(*cell_place(browser, explorer, PLANE, 2, 4))
@@ -146,15 +149,15 @@ def test_the_map_follows_the_arrow_keys_and_the_finger(browser, explorer):
 
 def test_the_other_modes_are_shown_for_the_same_point(browser, explorer):
     browser.choose(f"{explorer} .mode", "linear")
-    browser.mouse("mouseMoved", *cell_place(browser, explorer, PLANE, 1, 18))
-    values = {mode: grid(a * 0.05)["xi"][1][18] for mode, a in MODES.items()}
+    browser.move(*cell_place(browser, explorer, PLANE, 1, 18))
+    values = {mode: grid(a * 0.05).xi[1][18] for mode, a in MODES.items()}
     shown = [number(text) for text in browser.texts(f"{explorer} .others")[0].split(":")[1].replace("-", "").split("·")]
     assert shown == pytest.approx(list(values.values()), abs=0.00051)
 
 
 def test_a_value_that_is_no_number_is_said_to_be_none(browser, page):
-    page(xi_explorer({"linear": {"A-B": {"alphas": [0.0, 1.0], "xi": [[0.0, 0.2], [0.3, float("nan")]]}}}))
-    browser.mouse("mouseMoved", *cell_place(browser, ".tangent-xi", [0.0, 1.0], 1, 1))
+    page(xi_explorer({"linear": {"A-B": Grid([0.0, 1.0], [[0.0, 0.2], [0.3, float("nan")]])}}))
+    browser.move(*cell_place(browser, ".tangent-xi", [0.0, 1.0], 1, 1))
     assert "not a number" in browser.texts(".tangent-xi .reading")[0]
 
 
@@ -163,10 +166,7 @@ def test_a_pair_that_one_mode_lacks_is_not_offered(browser, page):
     browser.choose(".mode", "post-hoc")
     assert browser.texts(".pair option") == ["C-D"]
     browser.choose(".mode", "linear")
-    assert (
-        browser.texts(".pair option") == ["A-B", "C-D"]
-        and browser.evaluate("document.querySelector('.pair').value") == "C-D"
-    )
+    assert browser.texts(".pair option") == ["A-B", "C-D"] and browser.values(".pair", "value") == ["C-D"]
 
 
 def test_a_table_is_sorted_by_number_with_dashes_last(browser, page):
@@ -181,30 +181,26 @@ def test_a_table_is_sorted_by_number_with_dashes_last(browser, page):
     for column, (up, down) in orders.items():
         header = f"thead tr:last-child th:nth-child({column})"
         for expected, state in ((up, "ascending"), (down, "descending"), (list(table().index), "none")):
-            browser.click(f"{header} button")
+            browser.find(f"{header} button").click()
             assert first() == expected
-            assert browser.evaluate(f"document.querySelector('{header}').getAttribute('aria-sort')") == state
+            assert browser.values(header, "ariaSort") == [state]
 
 
 def test_a_table_is_sorted_by_the_keyboard(browser, page):
     page(sortable(table()))
-    browser.focus("thead tr:last-child th:nth-child(4) button")
-    browser.key("Enter", 2)
+    browser.press("thead tr:last-child th:nth-child(4) button", 2 * Keys.ENTER)
     assert rows_of(browser, ".tangent-sortable")[0][0] == "Pre-trained"
 
 
 def test_a_click_on_the_link_saves_the_data(browser, page, tmp_path):
     data = {"alphas": [0.0, 0.123456789], "name": "θ & <τ>"}
-    page(download(data, "fig-xi"))
-    browser.send("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "saved"))
-    browser.click("a[download]")
-    for _ in range(200):
-        if (tmp_path / "saved" / "fig-xi.json").exists():
-            break
-        browser.evaluate("new Promise((done) => setTimeout(done, 20))")
+    page(download_link(data, "fig-xi"))
+    where = {"behavior": "allow", "downloadPath": str(tmp_path / "saved")}
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", where)
+    browser.find("a[download]").click()
+    WebDriverWait(browser, 10).until(lambda _: (tmp_path / "saved" / "fig-xi.json").exists())
     assert json.loads((tmp_path / "saved" / "fig-xi.json").read_text()) == data
-    (link,) = browser.evaluate("[...document.querySelectorAll('a')].map((a) => [a.download, a.href])")
-    assert check_download(*link)["data"] == data
+    assert check_download("fig-xi.json", *browser.values("a", "href"))["data"] == data
 
 
 def test_every_control_of_a_page_is_found_and_agrees(browser, page):
@@ -213,7 +209,7 @@ def test_every_control_of_a_page_is_found_and_agrees(browser, page):
     explorer = xi_explorer(
         {"linear": {"A-B": grid(0.1), "C-D": grid(0.2)}, "post-hoc": {"C-D": grid(0.3)}}, save_as="fig-xi"
     )
-    found = check_page(browser, page(*twice, explorer, sortable(table(), save_as="tab-1"), download([1], "more")))
+    found = check_page(browser, page(*twice, explorer, sortable(table(), save_as="tab-1"), download_link([1], "more")))
     kinds = [entry["kind"].removeprefix("tangent-") for entry in found]
     assert kinds == ["slider", "slider", "xi", "sortable"] + ["download"] * 4
     assert all(entry["readings"] for entry in found)
