@@ -10,12 +10,13 @@ from safetensors.torch import save_file
 
 from tangent_lib.checkpoints.staging import staged
 from tangent_lib.finetuning import Protocol
+from tangent_lib.modes import MINIATURES
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.provenance import provenance
 from tangent_lib.task_vectors import Params, norm
 
 FILE, CARD = "task_vector.safetensors", "README.md"
-PAPERS = {
+CITATIONS = {
     "tangent space": "Ortiz-Jimenez, Favero, Frossard: Task Arithmetic in the Tangent Space (NeurIPS 2023), arXiv:2305.12827",
     "attention": "Jin, Hou, Xiao, Su, Shen: Fine-Tuning Attention Modules Only (2024), arXiv:2407.07089",
 }
@@ -44,7 +45,7 @@ class TaskVectorCard(BaseModel):
     @property
     def paper(self) -> str:
         """The paper whose method it is."""
-        return PAPERS["tangent space" if self.selection == "all" else "attention"]
+        return CITATIONS["tangent space" if self.selection == "all" else "attention"]
 
     def metadata(self) -> dict[str, str]:
         """What stands in the file itself; safetensors allows text alone."""
@@ -113,11 +114,11 @@ def _text(tau: Params, card: TaskVectorCard) -> str:
         "under open_clip's names (those of `model.visual`). The text tower was frozen and is not in it.",
         *("", "## Load", "", "```python", "import safetensors.torch", ""),
         *(f'tau = safetensors.torch.load_file("{FILE}")', "```", ""),
-        *("## Apply", "", LINEAR if linear else NON_LINEAR, "", "```python", "import open_clip", *_imports(card), ""),
+        *("## Apply", "", APPLY_TO_F_LIN if linear else APPLY_TO_F, "", "```python", "import open_clip", *_imports(card), ""),
         *_model(card),
         "alpha = 1.0",
         "theta = {name: value + alpha * tau[name] for name, value in model.visual.named_parameters()}",
-        *(LINEAR_CODE if linear else NON_LINEAR_CODE),
+        *(APPLY_TO_F_LIN_CODE if linear else APPLY_TO_F_CODE),
         *("```", "", "## What it is", "", "| | |", "|---|---|"),
         *(f"| {name} | {value.replace('|', ' ')} |" for name, value in facts.items()),
     ]
@@ -140,15 +141,15 @@ def _model(card: TaskVectorCard) -> list[str]:
     return lines if tag else [*lines, f"# now load the pre-trained weights, theta_0, into it: {card.pretrained}"]
 
 
-NON_LINEAR = (
+APPLY_TO_F = (
     "Add it to the pre-trained weights, times alpha; a negative alpha forgets the task. Vectors of several tasks add up."
 )
-NON_LINEAR_CODE = ("model.visual.load_state_dict(theta, strict=False)",)
-LINEAR = (
+APPLY_TO_F_CODE = ("model.visual.load_state_dict(theta, strict=False)",)
+APPLY_TO_F_LIN = (
     "It was fine-tuned in the tangent space. It belongs into the linearised model, not into the model itself:\n"
     "f_lin(x; theta) = f(x; theta_0) + (theta - theta_0) . grad f(x; theta_0)."
 )
-LINEAR_CODE = (
+APPLY_TO_F_LIN_CODE = (
     "f, theta_0 = functional(model.visual.eval())",
     "features = linearize(f, theta_0)(theta, images)  # images: a preprocessed batch",
 )

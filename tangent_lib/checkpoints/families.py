@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tangent_lib.checkpoints.towers import TEXT_TOWER, Naming, encoder_names, transformers_names
+from tangent_lib.modes import PAPER, PAPER_ZERO_SHOT
 from tangent_lib.runtime.errors import InputError, unknown
 
 
@@ -60,8 +61,7 @@ class Family:
             raise InputError(f"tasks '{', '.join(tasks)}': name at least one of {', '.join(self.tasks)}, and none twice")
 
 
-SCALES = ("ViT-B-32", "ViT-B-16", "ViT-L-14")
-OWN_NAMES = ("Cars", "DTD", "EuroSAT", "GTSRB", "MNIST", "RESISC45", "SUN397", "SVHN")
+PAPER_MODELS = tuple(PAPER_ZERO_SHOT)
 SAME_RECIPE = (
     "The released code's: 10 % of the training images held out, whole epochs (about 2,000 steps of 128 images), AdamW at "
     "1e-5, weight decay 0.1, 500 warm-up steps, cosine, no seed."
@@ -80,13 +80,13 @@ FAMILIES = {
             left=TEXT_TOWER,
             repository="nik-dim/tall_masks",
             paths=("single_task/{model}/{task}Val/nonlinear_finetuned.pt",),
-            models={name: name.replace("ViT-B-16", "VIT-B-16") for name in SCALES},
-            tasks={name: name for name in OWN_NAMES},
+            models={name: name.replace("ViT-B-16", "VIT-B-16") for name in PAPER_MODELS},
+            tasks={name: name for name in PAPER.tasks},
             zero_shot=("single_task/{model}/zeroshot.pt", "single_task/{model}/{task}Val/nonlinear_zeroshot.pt"),
             remarks={
                 (model, "DTD"): "Those once given out on Google Drive were fine-tuned on a split that shares images with the "
                 "test set (test accuracy 98 %); the hub's were made anew. Far more than 80 % says that you have the old one."
-                for model in SCALES
+                for model in PAPER_MODELS
             },
         ),
         Family(
@@ -100,8 +100,8 @@ FAMILIES = {
             left=TEXT_TOWER,
             repository="fredzzhang/atlas",
             paths=("{model}/{task}Val/finetuned.pt", "checkpoints/{model}/{task}Val/finetuned.pt"),
-            models={name: name for name in SCALES},
-            tasks={name: name for name in OWN_NAMES},
+            models={name: name for name in PAPER_MODELS},
+            tasks={name: name for name in PAPER.tasks},
             zero_shot=("{model}/{task}Val/zeroshot.pt", "checkpoints/{model}/{task}Val/zeroshot.pt"),
         ),
         Family(
@@ -120,7 +120,7 @@ FAMILIES = {
                 "ViT-B-16": "clip-vit-base-patch16",
                 "ViT-L-14": "clip-vit-large-patch14",
             },
-            tasks={name: name.lower() for name in OWN_NAMES} | {"Cars": "stanford-cars"},
+            tasks={name: name.lower() for name in PAPER.tasks} | {"Cars": "stanford-cars"},
         ),
         Family(
             name="ilharco",
@@ -133,8 +133,8 @@ FAMILIES = {
             left=TEXT_TOWER,
             repository=None,
             paths=("{model}/{task}/finetuned.pt",),
-            models={name: name for name in SCALES},
-            tasks={name: name for name in OWN_NAMES},
+            models={name: name for name in PAPER_MODELS},
+            tasks={name: name for name in PAPER.tasks},
             zero_shot=("{model}/zeroshot.pt",),
             remarks={
                 ("ViT-B-16", "Cars"): "This one is known as corrupt: torch.load says 'Invalid magic number'. Users found it "

@@ -22,25 +22,24 @@ from tangent_lib.runtime.errors import InputError, unknown
 from tangent_lib.runtime.provenance import provenance
 from tangent_lib.task_vectors import MismatchError, Params, check_match
 
-RECORD = "record.json"
-TOLERANCE = 1e-6  # between the pre-trained weights of a family and ours, as they are or rounded to fp16
-STRICT = ConfigDict(extra="forbid", frozen=True)
+IMPORT_RECORD = "record.json"
+LARGEST_DIFFERENCE = 1e-6  # between the pre-trained weights of a family and ours, as they are or rounded to fp16
 
 
-class Origin(BaseModel):
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Origin(_Strict):
     """A file that was read: its name where it comes from, the commit if it is the hub's, its checksum."""
-
-    model_config = STRICT
 
     file: str
     revision: str | None
     sha256: str
 
 
-class ImportedTask(BaseModel):
+class ImportedTask(_Strict):
     """What was made of one checkpoint; the fields are those of ``towers.Tower``."""
-
-    model_config = STRICT
 
     origin: Origin
     sha256: str
@@ -52,20 +51,16 @@ class ImportedTask(BaseModel):
     remark: str
 
 
-class ZeroShot(BaseModel):
+class ZeroShot(_Strict):
     """The family's own pre-trained weights against ours: the largest difference, as they are and rounded to fp16."""
-
-    model_config = STRICT
 
     origin: Origin
     difference: float
     difference_fp16: float
 
 
-class ImportRecord(BaseModel):
+class ImportRecord(_Strict):
     """Where imported checkpoints come from, and what they were fine-tuned from; ``theta_0`` is its fingerprint."""
-
-    model_config = STRICT
 
     family: str
     describes: str
@@ -164,7 +159,7 @@ def import_family(
     found = place.finetuned(tasks)
     zero_shot = _compare(its, place.zero_shot(tasks), clip.theta_0)
     size = sum(value.numel() * value.element_size() for value in clip.theta_0.values()) * len(tasks)
-    with staged(folder, last=RECORD, size=size) as temporary:
+    with staged(folder, last=IMPORT_RECORD, size=size) as temporary:
         imported = {}
         for task, source in found.items():
             remark = its.remarks.get((plain, task), "")
@@ -194,7 +189,7 @@ def import_family(
             zero_shot=zero_shot or (before.zero_shot if before else None),
             provenance=provenance(),
         )
-        (temporary / RECORD).write_text(record.model_dump_json(indent=1) + "\n")
+        (temporary / IMPORT_RECORD).write_text(record.model_dump_json(indent=1) + "\n")
     return record
 
 
@@ -205,10 +200,11 @@ def _compare(family: Family, source: Source | None, theta_0: Params) -> ZeroShot
     tensors = _tower(family, source, theta_0, "").tensors
     largest = lambda change: max(float((change(tensors[n]) - change(v.cpu())).abs().max()) for n, v in theta_0.items())
     exact, rounded = largest(Tensor.float), largest(lambda value: value.half().float())
-    if not min(exact, rounded) <= TOLERANCE:
+    if not min(exact, rounded) <= LARGEST_DIFFERENCE:
         raise InputError(
             f"the pre-trained weights of {family.name} in '{source.path}' differ from the model's by up to {exact:.2g} "
-            f"(rounded to fp16, {rounded:.2g}; allowed is {TOLERANCE}): the model has others. Name these with --pretrained"
+            f"(rounded to fp16, {rounded:.2g}; allowed is {LARGEST_DIFFERENCE}): the model has others. Name these with "
+            "--pretrained"
         )
     return ZeroShot(origin=_origin(source), difference=exact, difference_fp16=rounded)
 
@@ -239,11 +235,11 @@ def _digest_of(value: object) -> str:
 
 def _read_record(folder: Path) -> ImportRecord | None:
     try:
-        return ImportRecord.model_validate_json((folder / RECORD).read_bytes())
+        return ImportRecord.model_validate_json((folder / IMPORT_RECORD).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValidationError) as error:
-        raise InputError(f"'{folder / RECORD}' is damaged: remove the folder and import again ({error})") from error
+        raise InputError(f"'{folder / IMPORT_RECORD}' is damaged: remove the folder and import again ({error})") from error
 
 
 def _not_imported(task: str, record: ImportRecord, folder: Path) -> InputError:

@@ -1,8 +1,8 @@
 """Reading a pickle without running it.
 
-A pickle is a small program: it may name any function and have it called. Here every name that it gives becomes an inert
-``Record``, whose calls, states and items lead to nothing. A few names are admitted, and stand for classes of this module: a
-storage and a tensor are noted down, not made. What comes out is checked before any tensor is made of it.
+A pickle is a small program: it may name any function and have it called. Here every name that it gives becomes an
+``InertObject``, whose calls, states and items lead to nothing. A few names are admitted, and stand for classes of this
+module: a storage and a tensor are noted down, not made. What comes out is checked before any tensor is made of it.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import torch
 
 # The largest model here takes 56,000 operations: a pickle with many more is meant to use up memory, or the stack.
 MOST_OPERATIONS = 100_000
-REFUSED = {"EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "PERSID"}  # would reach past ``find_class``
+REFUSED_OPERATIONS = {"EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "PERSID"}  # would reach past ``find_class``
 MEMO = {"PUT", "BINPUT", "LONG_BINPUT"}
 
 
-class Record:
+class InertObject:
     """Stands for a foreign class or function, and for whatever it would have made. Only a state that it is given is kept."""
 
     path = ""
     state: object = None
 
-    def __new__(cls, *args: object, **kwargs: object) -> Record:
+    def __new__(cls, *args: object, **kwargs: object) -> InertObject:
         return super().__new__(cls)
 
-    def __call__(self, *args: object, **kwargs: object) -> Record:
-        return Record()
+    def __call__(self, *args: object, **kwargs: object) -> InertObject:
+        return InertObject()
 
     def __setstate__(self, state: object) -> None:
         self.state = state
@@ -120,7 +120,7 @@ class Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> object:
         path = (module, name)
-        return self.admitted[path] if path in self.admitted else type("Record", (Record,), {"path": ".".join(path)})
+        return self.admitted[path] if path in self.admitted else type("InertObject", (InertObject,), {"path": ".".join(path)})
 
     def persistent_load(self, key: object) -> object:
         match key:
@@ -144,12 +144,12 @@ def read_pickle(stream: io.BufferedIOBase, admitted: Admitted = ADMITTED) -> tup
     Example:
         >>> import os
         >>> found, _ = read_pickle(io.BytesIO(pickle.dumps({"weight": 1, "harm": os.system})))
-        >>> found["weight"], isinstance(found["harm"], type), issubclass(found["harm"], Record)
+        >>> found["weight"], isinstance(found["harm"], type), issubclass(found["harm"], InertObject)
         (1, True, True)
     """
     start = stream.tell()
     for count, (operation, argument, _) in enumerate(pickletools.genops(stream)):
-        if operation.name in REFUSED:
+        if operation.name in REFUSED_OPERATIONS:
             raise pickle.UnpicklingError(f"the operation {operation.name}, which no checkpoint needs")
         if count > MOST_OPERATIONS or (operation.name in MEMO and argument > count):
             raise pickle.UnpicklingError("more operations or objects than any checkpoint needs")

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tangent_lib.checkpoints.inert import ADMITTED, Record, Storage, TensorRecord, read_pickle
+from tangent_lib.checkpoints.inert import ADMITTED, InertObject, Storage, TensorRecord, read_pickle
 from tangent_lib.runtime.errors import InputError
 
 LEGACY = 0x1950A86A20F9469CFC6C  # what torch.save wrote first, before torch 1.6
@@ -164,7 +164,7 @@ def _by_name(found: object) -> dict[str, TensorRecord]:
     """The tensors of a state dict or of a tree of modules."""
     if isinstance(found, dict):
         for key in ("state_dict", "model"):
-            if isinstance(found.get(key), (dict, Record)):
+            if isinstance(found.get(key), (dict, InertObject)):
                 return _by_name(found[key])
         return {_checked(name): _tensor_record(name, value) for name, value in found.items()}
     tensors, modules, visited = {}, [("", found)], 0
@@ -173,7 +173,7 @@ def _by_name(found: object) -> dict[str, TensorRecord]:
         visited += 1
         if visited > MOST_MODULES or len(prefix) > LONGEST_NAME:
             raise ValueError("modules within modules without end")
-        parts = module.state if isinstance(module, Record) else None
+        parts = module.state if isinstance(module, InertObject) else None
         if not isinstance(parts, dict) or not {"_parameters", "_buffers", "_modules"} <= parts.keys():
             raise ValueError(f"'{prefix.rstrip('.')}' is not a module: neither a state dict nor a whole module is in it")
         for name, value in (*parts["_parameters"].items(), *parts["_buffers"].items()):
@@ -191,7 +191,7 @@ def _checked(name: object) -> str:
 
 def _tensor_record(name: str, value: object) -> TensorRecord:
     if not isinstance(value, TensorRecord) or not isinstance(value.storage, Storage):
-        kind = value.path if isinstance(value, Record) else type(value).__name__
+        kind = value.path if isinstance(value, InertObject) else type(value).__name__
         raise ValueError(f"'{name}' is not a plain tensor but {kind}")
     return value
 

@@ -10,18 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tangent_lib.analyses import NTK_NUMBERS
-from tangent_lib.cli.finetune import TRAININGS
-from tangent_lib.cost.counted_steps import NUMBER, StepCount, Tower, count_step
+from tangent_lib.cost.counted_steps import NUMBER, ShapesOnly, StepCount, count_step
 from tangent_lib.data.manifests import load_manifest
 from tangent_lib.data.prepare import MOST_HELD_OUT
-from tangent_lib.editing import ALPHAS
 from tangent_lib.finetuning import Protocol
-from tangent_lib.modes import ALL_MODES
-from tangent_lib.parameters import PAPER_PAIRS, PAPER_POINTS, PAPER_TASKS
+from tangent_lib.kernels import NUMBERS_HELD
+from tangent_lib.modes import ALL_MODES, ALPHAS, PAPER, TRAININGS, training_named
 from tangent_lib.runtime.errors import InputError, unknown
 
-CONTROL = "ImageNet"
 Kind = tuple[bool, str]  # is f_lin trained, and which selection of its weights
 Counts = Mapping[Kind, StepCount]  # of one model
 
@@ -31,7 +27,7 @@ class Paper:
     """What a paper has computed for each of its models.
 
     Attributes:
-        trainings: keys of ``jobs.TRAININGS``; each is done for every task, used in every mode it serves.
+        trainings: keys of ``modes.TRAININGS``; each is done for every task, used in every mode it serves.
         grids: by training, values on each axis of its grids of xi, one grid a pair.
         kernels: NTKs a pair, (rows, columns, outputs) of each.
         printed: the GPU hours that it names, and the GPU.
@@ -68,13 +64,11 @@ def kind_of(training: str) -> Kind:
         >>> kind_of("random-linear"), kind_of("attention-only")
         ((True, 'all'), (False, 'attention weights'))
     """
-    if training not in TRAININGS:
-        raise unknown("training", training, TRAININGS)
-    mode = ALL_MODES[TRAININGS[training].mode]
-    return mode.linear_training, mode.selection
+    kind = training_named(training)
+    return kind.linearized, kind.selection
 
 
-def count_kinds(tower: Tower) -> dict[Kind, StepCount]:
+def count_kinds(tower: ShapesOnly) -> dict[Kind, StepCount]:
     """A step of every kind of training, counted."""
     return {kind: count_step(tower, *kind) for kind in dict.fromkeys(map(kind_of, TRAININGS))}
 
@@ -107,9 +101,9 @@ def work(counts: Counts, papers: Iterable[str], protocol: Protocol) -> dict[str,
         if name not in PAPERS:
             raise unknown("paper", name, PAPERS)
     trainings = dict.fromkeys(training for name in chosen for training in PAPERS[name].trainings)
-    images = protocol.steps * protocol.batch_size * len(PAPER_TASKS)
+    images = protocol.steps * protocol.batch_size * len(PAPER.tasks)
     found = Counter({f"fine-tuning, {each}": images * counts[kind_of(each)].operations for each in trainings})
-    found["zero-shot"] = _forward(counts, False) * sum(sum(split_sizes(name)) for name in (*PAPER_TASKS, CONTROL))
+    found["zero-shot"] = _forward(counts, False) * sum(sum(split_sizes(name)) for name in (*PAPER.tasks, PAPER.control))
     for training in trainings:
         found["single tasks"] += sum(_single(counts, linear) for linear in _uses(training))
         found["addition"] += sum(_addition(counts, linear) for linear in _uses(training))
@@ -118,14 +112,14 @@ def work(counts: Counts, papers: Iterable[str], protocol: Protocol) -> dict[str,
     for name in chosen:
         for training, values in PAPERS[name].grids.items():
             found["disentanglement error"] += sum(_grids(counts, linear, values) for linear in _uses(training))
-        found["NTK"] += len(PAPER_PAIRS) * sum(_kernel(counts[False, "all"], *each) for each in PAPERS[name].kernels)
+        found["NTK"] += len(PAPER.pairs) * sum(_kernel(counts[False, "all"], *each) for each in PAPERS[name].kernels)
     return dict(found)
 
 
 def _uses(training: str) -> list[bool]:
     """Is f_lin used: for each mode that takes its task vectors from this training."""
     kind = kind_of(training)
-    return [mode.linear_evaluation for mode in ALL_MODES.values() if (mode.linear_training, mode.selection) == kind]
+    return [mode.linearized for mode in ALL_MODES.values() if kind_of(mode.training.name) == kind]
 
 
 def _forward(counts: Counts, linear: bool) -> int:
@@ -133,7 +127,7 @@ def _forward(counts: Counts, linear: bool) -> int:
 
 
 def _single(counts: Counts, linear: bool) -> int:
-    return _forward(counts, linear) * sum(sum(split_sizes(name)) for name in PAPER_TASKS)
+    return _forward(counts, linear) * sum(sum(split_sizes(name)) for name in PAPER.tasks)
 
 
 def _passes(counts: Counts, vectors: int) -> int:
@@ -147,26 +141,26 @@ def _sweep(linear: bool) -> int:
 
 
 def _addition(counts: Counts, linear: bool) -> int:
-    images = sum(_sweep(linear) * val + test for val, test in map(split_sizes, PAPER_TASKS))
+    images = sum(_sweep(linear) * val + test for val, test in map(split_sizes, PAPER.tasks))
     return _forward(counts, linear) * images
 
 
 def _negation(counts: Counts, linear: bool) -> int:
-    targets, (val, test) = _addition(counts, linear), split_sizes(CONTROL)
+    targets, (val, test) = _addition(counts, linear), split_sizes(PAPER.control)
     if linear:
-        return targets + _passes(counts, len(PAPER_TASKS)) * (val + test)
-    return targets + _forward(counts, False) * len(PAPER_TASKS) * (_sweep(False) * val + test)
+        return targets + _passes(counts, len(PAPER.tasks)) * (val + test)
+    return targets + _forward(counts, False) * len(PAPER.tasks) * (_sweep(False) * val + test)
 
 
 def _grids(counts: Counts, linear: bool, values: int) -> int:
     """Each point once a setting of both alphas and once a value of its own; f_lin: one pass for two task vectors."""
-    points = sum(min(PAPER_POINTS, split_sizes(name)[1]) for pair in PAPER_PAIRS for name in pair)
+    points = sum(min(PAPER.points, split_sizes(name)[1]) for pair in PAPER.pairs for name in pair)
     return points * (_passes(counts, 2) if linear else _forward(counts, False) * (values**2 + values))
 
 
 def _kernel(step: StepCount, rows: int, columns: int, outputs: int) -> int:
     """Cotangents of both sides for each pair of blocks that are held at a time, and the inner products of all gradients."""
-    block = max(1, NTK_NUMBERS["cuda"] // 2 // max(1, 2 * step.image_bytes // NUMBER))
+    block = max(1, NUMBERS_HELD["cuda"] // 2 // max(1, 2 * step.image_bytes // NUMBER))
     down, across = math.ceil(rows / block), math.ceil(columns / block)
     forward = step.forward_operations * (rows + down * columns)
     backward = outputs * (step.operations - step.forward_operations) // 2 * (across * rows + down * columns)

@@ -8,22 +8,22 @@ Tangent-space paper, Appendix B (computational complexity).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import open_clip
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from tangent_lib._fast.tangents import linearize
 from tangent_lib.evaluation import classify
 from tangent_lib.finetuning import Precision
+from tangent_lib.linearization import linearize
 from tangent_lib.models.clip import check_model
+from tangent_lib.modes import select
 from tangent_lib.runtime.errors import InputError
-from tangent_lib.selection import select
+from tangent_lib.runtime.private_doors import shapes_without_content, storage_number
 from tangent_lib.task_vectors import Function, Params
 
 CLASSES = 100  # rows of the head; the count hardly depends on them
@@ -33,7 +33,7 @@ FREE = 0.1  # of a GPU's memory, left for what is not counted: CUDA's own, work 
 
 
 @dataclass(frozen=True)
-class Tower:
+class ShapesOnly:
     """An image tower of shapes without content.
 
     Attributes:
@@ -51,7 +51,7 @@ class Tower:
     size: int
     dim: int
     numbers: int
-    shapes: FakeTensorMode
+    shapes: AbstractContextManager
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class StepCount:
         return self.held_bytes + self.saved_bytes(images)
 
 
-def shapes_only(name: str, pretrained: str = "auto") -> Tower:
+def shapes_only(name: str, pretrained: str = "auto") -> ShapesOnly:
     """The image tower of an open_clip model, without weights, with the activation function of the tag's weights.
 
     Raises:
@@ -106,11 +106,11 @@ def shapes_only(name: str, pretrained: str = "auto") -> Tower:
     with torch.device("meta"):
         model = open_clip.create_model(name, load_weights=False, force_quick_gelu=quick_gelu, device="meta")
     visual = model.visual.eval()
-    with FakeTensorMode() as shapes:
+    with shapes_without_content() as shapes:
         empty = lambda tensors: {key: torch.empty(value.shape, dtype=value.dtype) for key, value in tensors}
         theta_0, buffers = empty(visual.named_parameters()), empty(visual.named_buffers())
     size = config["vision_cfg"].get("image_size", 224)
-    return Tower(
+    return ShapesOnly(
         name,
         lambda params, x: functional_call(visual, {**params, **buffers}, (x,)),
         theta_0,
@@ -134,30 +134,30 @@ def kept_for_backward(weights: Iterable[Tensor]) -> Iterator[dict[int, int]]:
         >>> sum(kept.values())  # x and the result of exp, six numbers of four bytes each
         48
     """
-    known = {value.untyped_storage()._cdata for value in weights}  # data_ptr() is 0 for all that have no content
+    known = {storage_number(value) for value in weights}
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in known:
-            kept[storage._cdata] = storage.nbytes()
+        number = storage_number(tensor)
+        if number not in known:
+            kept[number] = tensor.untyped_storage().nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         yield kept
 
 
-def count_step(tower: Tower, linear: bool = False, selection: str = "all", precision: Precision = "fp32") -> StepCount:
+def count_step(tower: ShapesOnly, linear: bool = False, selection: str = "all", precision: Precision = "fp32") -> StepCount:
     """Count a training step of f, or of f_lin, with all weights trained or a selection of them.
 
-    f_lin is counted as it is trained, by ``fast.linear``. ``bf16`` follows the rules of autocast on a processor;
+    f_lin is counted as it is trained, by ``linearize``. ``bf16`` follows the rules of autocast on a processor;
     CUDA's keep the inputs of layer norms in fp32, a little more. Operations of grouped convolutions (ConvNeXt) are
     overstated by PyTorch's counter.
 
     Args:
         tower: as ``shapes_only`` gives it.
         linear: of f_lin (Section 5) instead of f.
-        selection: a key of ``selection.SELECTIONS``.
+        selection: a key of ``modes.SELECTIONS``.
         precision: ``fp32`` or ``bf16``.
 
     Raises:
@@ -193,7 +193,7 @@ def count_step(tower: Tower, linear: bool = False, selection: str = "all", preci
 
 
 def _forward(
-    tower: Tower, trained: Iterable[str], linear: bool, images: int, precision: Precision
+    tower: ShapesOnly, trained: Iterable[str], linear: bool, images: int, precision: Precision
 ) -> tuple[Tensor, int]:
     """The loss of so many images at once, without content, and the bytes kept for its backward pass."""
     theta_0 = tower.theta_0

@@ -14,15 +14,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tangent_lib._fast.tangents import linearize
 from tangent_lib.cost.counted_steps import kept_for_backward
 from tangent_lib.evaluation import classify
-from tangent_lib.linearization import linearize as listing_1
+from tangent_lib.linearization import linearize, listing_1
+from tangent_lib.modes import TRAININGS, select
 from tangent_lib.runtime.errors import unknown
-from tangent_lib.selection import select
 from tangent_lib.task_vectors import Function, Params
 
-WAYS = {"non-linear": "all", "linear": "all", "attention-only": "attention weights"}  # to what is trained
+WAYS = {name: TRAININGS[name].selection for name in ("non-linear", "linear", "attention-only")}  # to what is trained
 LISTING_1 = "linear, Listing 1"  # as the papers did it, for comparison
 COMPARED = (*WAYS, LISTING_1)
 

@@ -1,7 +1,8 @@
 """Batches on the device: in order for evaluation, shuffled without end for training.
 
-Any dataset of pairs of inputs, a tensor or a dict of tensors, and labels will do. The order of training images follows from the seed alone, and so does each image's augmentation. Training can therefore stop
-after any step and go on there, and several processes can share each batch, without a change of what is computed.
+Any dataset of pairs of inputs, a tensor or a dict of tensors, and labels will do. The order of training images follows from
+the seed alone, and so does each image's augmentation. Training can therefore stop after any step and go on there, and several
+processes can share each batch, without a change of what is computed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 from tangent_lib.runtime.inputs import Inputs, on_each, tensors_of
 
 Batch = tuple[Inputs, Int[Tensor, " batch"]]
-WORKERS = 8
+LOADERS = 8
 AHEAD = 2  # batches that each worker has under way
 
 
@@ -94,7 +95,9 @@ def shuffled(count: int, batch_size: int, seed: int) -> Iterator[list[int]]:
 
 def _loaded(dataset: Dataset, order: Iterator[Sequence], device: torch.device, batch_size: int) -> Iterator[Batch]:
     in_memory = getattr(dataset, "gives_batches", False)
-    workers = 0 if in_memory or device.type == "cpu" else _workers(batch_size * sum(part.nbytes for part in tensors_of(dataset[0][0])))
+    workers = 0
+    if not in_memory and device.type != "cpu":
+        workers = _workers(batch_size * sum(part.nbytes for part in tensors_of(dataset[0][0])))
     loader = DataLoader(
         dataset,
         batch_sampler=order,
@@ -112,8 +115,8 @@ def _workers(batch_bytes: int) -> int:
     """As many as there are cores and room for: batches are handed over in shared memory, of which containers have little."""
     processes, shared = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), Path("/dev/shm")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    room = shutil.disk_usage(shared).free // (2 * AHEAD * batch_bytes) if shared.is_dir() else WORKERS
-    return min(WORKERS, max(1, cores // processes), room // processes)
+    room = shutil.disk_usage(shared).free // (2 * AHEAD * batch_bytes) if shared.is_dir() else LOADERS
+    return min(LOADERS, max(1, cores // processes), room // processes)
 
 
 def _as_is(batch: Batch) -> Batch:

@@ -23,14 +23,14 @@ from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, Reposit
 from huggingface_hub.utils import filter_repo_objects
 
 from tangent_lib.data.manifests import Download, File, Manifest
-from tangent_lib.data.resume import download
+from tangent_lib.data.resume import fetch_file
 from tangent_lib.data.unpack import is_archive, leaves, place, unpack
 from tangent_lib.runtime.disk import DiskFull, check_disk, full_disk, is_full
 from tangent_lib.runtime.errors import InputError
 
 STAGE = ".fetch"
-RECORD = "fetched.json"
-PATIENCE = 10  # seconds for the hub's first answer
+FETCH_RECORD = "fetched.json"
+HUB_TIMEOUT = 10  # seconds for the hub's first answer
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def recorded(folder: Path) -> Fetched | None:
         True
     """
     try:
-        record = json.loads((folder / RECORD).read_text())
+        record = json.loads((folder / FETCH_RECORD).read_text())
         return Fetched(folder, record["origin"], record["revision"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -127,8 +127,8 @@ def _first(manifest: Manifest, sources: list[Download], folder: Path) -> Fetched
             logger.warning("%s: %s", manifest.name, reasons[-1])
         else:
             record = {"origin": _origin(source), "revision": revision}
-            (folder / STAGE / RECORD).write_text(json.dumps(record, indent=1))
-            os.replace(folder / STAGE / RECORD, folder / RECORD)
+            (folder / STAGE / FETCH_RECORD).write_text(json.dumps(record, indent=1))
+            os.replace(folder / STAGE / FETCH_RECORD, folder / FETCH_RECORD)
             shutil.rmtree(folder / STAGE)
             return Fetched(folder, **record)
     offline = " HF_HUB_OFFLINE is set: unset it." if huggingface_hub.constants.HF_HUB_OFFLINE else ""
@@ -187,7 +187,7 @@ def _from_hub(source: Download, stage: Path) -> tuple[Path, str]:
     try:
         # asked first because it fails at once without a network, where the download would try for long
         info = huggingface_hub.HfApi().dataset_info(
-            source.hub, revision=source.revision, timeout=PATIENCE, files_metadata=True
+            source.hub, revision=source.revision, timeout=HUB_TIMEOUT, files_metadata=True
         )
         sizes = {each.rfilename: each.size or 0 for each in info.siblings or []}
         wanted = list(filter_repo_objects(sizes, allow_patterns=source.patterns))
@@ -233,7 +233,7 @@ def _from_files(source: Download, stage: Path) -> tuple[Path, str]:
     targets, found = _targets(source), {}
     for target, file in targets.items():
         try:
-            found[target] = download(file.url, (packed if is_archive(target) else tree) / target, file.md5, file.sha256)
+            found[target] = fetch_file(file.url, (packed if is_archive(target) else tree) / target, file.md5, file.sha256)
         except DiskFull:
             raise
         except InputError as error:

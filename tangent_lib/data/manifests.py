@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError, unknown
 
-FOLDER = ROOT / "data_manifests"
+MANIFESTS = ROOT / "data_manifests"
 OWN = "manifests"  # the folder of a reader's own manifests, in data_root
 
 STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -38,7 +38,7 @@ class Download(BaseModel):
     revision: str | None = Field(None, description="commit of the repository; without one the newest, which is recorded")
     patterns: list[str] = Field(["data/*.parquet"], description="which files of the repository")
     files: list[File] = []
-    layout: str = Field(description="how the images lie once this is there; a key of datasets.layouts.LAYOUTS")
+    layout: str = Field(description="how the images lie once this is there; a key of data.layouts.LAYOUTS")
     note: str = ""
 
     @model_validator(mode="after")
@@ -126,12 +126,12 @@ def load_manifest(name: str, data_root: str | Path | None = None) -> Manifest:
 
 
 def _paths(data_root: str | Path | None) -> dict[str, Path]:
-    if not FOLDER.is_dir():
+    if not MANIFESTS.is_dir():
         raise InputError(
-            f"no manifests at {FOLDER}: tangent_lib works from a checkout; install it with pip install -e ."
+            f"no manifests at {MANIFESTS}: tangent_lib works from a checkout; install it with pip install -e ."
         )
     own = [] if data_root is None else Path(data_root, OWN).glob("*.yaml")
-    return {path.stem: path for path in (*FOLDER.glob("*.yaml"), *own)}
+    return {path.stem: path for path in (*MANIFESTS.glob("*.yaml"), *own)}
 
 
 @cache

@@ -33,7 +33,7 @@ from tangent_lib.runtime.disk import full_disk, is_full
 from tangent_lib.runtime.errors import InputError
 
 HASH_BYTES = 16
-WORKERS = min(8, os.cpu_count() or 1)
+DECODERS = min(8, os.cpu_count() or 1)
 INDEX = {"offsets": torch.int64, "heights": torch.int32, "widths": torch.int32, "labels": torch.int64, "hashes": torch.uint8}
 Pixels = UInt8[ndarray, "height width 3"]
 
@@ -217,9 +217,9 @@ def _decoded(items: Sequence[Item]) -> Generator[tuple[Pixels, bytes], None, Non
         pixels = np.asarray(item.read())
         return pixels, content_hash(pixels)
 
-    coming, pool = iter(items), ThreadPoolExecutor(WORKERS)
+    coming, pool = iter(items), ThreadPoolExecutor(DECODERS)
     try:
-        begun = deque(pool.submit(work, item) for item in islice(coming, 2 * WORKERS))
+        begun = deque(pool.submit(work, item) for item in islice(coming, 2 * DECODERS))
         while begun:
             yield begun.popleft().result()
             begun.extend(pool.submit(work, item) for item in islice(coming, 1))

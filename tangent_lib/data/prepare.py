@@ -61,7 +61,7 @@ def prepared_folder(data_root: str | Path, name: str) -> Path:
     return Path(data_root, "prepared", name)
 
 
-def read_card(data_root: str | Path, name: str) -> Card | None:
+def read_dataset_card(data_root: str | Path, name: str) -> Card | None:
     """The card of a prepared dataset, or None if it is not prepared.
 
     Raises:
@@ -84,7 +84,7 @@ def current_card(manifest: Manifest, data_root: str | Path) -> Card | None:
     Raises:
         InputError: if the card is damaged, or the manifest has changed since.
     """
-    card = read_card(data_root, manifest.name)
+    card = read_dataset_card(data_root, manifest.name)
     if card is not None and card.manifest != _digest(manifest):
         raise InputError(
             f"{manifest.name} was prepared by another manifest: classes or control have changed. "

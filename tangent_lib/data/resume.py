@@ -17,12 +17,12 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from tangent_lib.data.unpack import BAR
+from tangent_lib.data.unpack import BYTES_BAR
 from tangent_lib.runtime.disk import free_bytes, full_disk, in_words, is_full
 from tangent_lib.runtime.errors import InputError
 
-CHUNK = 1 << 16
-PATIENCE = (10, 60)  # seconds to connect, seconds without a byte
+BYTES_AT_A_TIME = 1 << 16
+HTTP_TIMEOUTS = (10, 60)  # seconds to connect, seconds without a byte
 WAITS = (1, 2, 4, 8)  # seconds before each new try; more bytes than ever before start the count anew
 PASSING = (429, 500, 502, 503, 504)  # what a server answers when a later try may do
 
@@ -35,7 +35,7 @@ class _Broken(Exception):
         self.answered = answered
 
 
-def download(url: str, path: Path, md5: str | None = None, sha256: str | None = None) -> str:
+def fetch_file(url: str, path: Path, md5: str | None = None, sha256: str | None = None) -> str:
     """Bring one file to ``path``, unless it is there with the right checksum.
 
     Args:
@@ -121,7 +121,7 @@ def _ask(session: requests.Session, url: str, part: Path) -> None:
         if version["validator"]:
             headers["If-Range"] = version["validator"]  # "the rest if it is still this version, else all of it"
     try:
-        response = session.get(url, headers=headers, stream=True, timeout=PATIENCE)
+        response = session.get(url, headers=headers, stream=True, timeout=HTTP_TIMEOUTS)
     except requests.RequestException as error:
         raise _Broken(_reason(error), answered=False) from error
     with response:
@@ -181,16 +181,16 @@ def _write(response: requests.Response, part: Path, have: int, version: dict) ->
     if total is not None and total - have > free_bytes(part):
         raise full_disk(f"{name}, of which {in_words(have)} are there,", total - have, part.parent)
     try:
-        with part.open("ab" if have else "wb") as file, tqdm(total=total, initial=have, desc=name, **BAR) as bar:
+        with part.open("ab" if have else "wb") as file, tqdm(total=total, initial=have, desc=name, **BYTES_BAR) as bar:
             _notes(part).write_text(json.dumps(version))  # after the old bytes are gone
-            while chunk := response.raw.read(CHUNK, decode_content=False):
+            while chunk := response.raw.read(BYTES_AT_A_TIME, decode_content=False):
                 have += file.write(chunk)
                 bar.update(len(chunk))
     except urllib3.exceptions.HTTPError as error:
         raise _Broken(_reason(error)) from error
     except OSError as error:
         if is_full(error):
-            missing = CHUNK if total is None else total - have
+            missing = BYTES_AT_A_TIME if total is None else total - have
             raise full_disk(f"the rest of {name} (what came is kept)", missing, part.parent) from error
         raise InputError(f"{part} cannot be written ({error.strerror})") from error
     if total is not None and have < total:

@@ -27,7 +27,7 @@ SPLITS = ("train", "val", "test")
 
 
 @runtime_checkable
-class Preprocessing(Protocol):
+class ModelInput(Protocol):
     """What a model asks of its images: their size, mean and deviation, or transforms that do all of it."""
 
     @property
@@ -133,7 +133,7 @@ class Task:
         return self.splits[name]
 
 
-def load_task(name: str, model: Preprocessing, store: Store | None = None, data_root: str | Path = "data") -> Task:
+def load_task(name: str, model: ModelInput, store: Store | None = None, data_root: str | Path = "data") -> Task:
     """Open a task for a model.
 
     Args:
@@ -154,7 +154,7 @@ def load_task(name: str, model: Preprocessing, store: Store | None = None, data_
     manifest = load_manifest(name, data_root)
     if manifest.kind == "images":
         return _packed_task(manifest, model, Path(data_root))
-    config = {"task": name, "seed": miniature_tasks.SEED, "version": miniature_tasks.VERSION}
+    config = {"task": name, "seed": miniature_tasks.SEED, "version": miniature_tasks.DRAWING_VERSION}
     if store is None:
         tensors = _build(name)
     else:
@@ -178,7 +178,7 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _packed_task(manifest: Manifest, model: Preprocessing, data_root: Path) -> Task:
+def _packed_task(manifest: Manifest, model: ModelInput, data_root: Path) -> Task:
     card = ensure_prepared(manifest.name, data_root)
     folder = prepared_folder(data_root, manifest.name)
     transforms = {"train": model.train_transform, "val": model.eval_transform, "test": model.eval_transform}

@@ -73,8 +73,8 @@ def unpack(archive: Path, to: Path) -> None:
     """
     suffix = _suffix(archive.name)
     if suffix is None:
-        raise unknown("kind of archive", archive.name, KINDS)
-    kind = KINDS[suffix]
+        raise unknown("kind of archive", archive.name, ARCHIVE_KINDS)
+    kind = ARCHIVE_KINDS[suffix]
     new = not to.exists()
     temporary = to / f".unpacking-{archive.name}"
     total = 0
@@ -86,7 +86,7 @@ def unpack(archive: Path, to: Path) -> None:
             raise InputError(f"{archive} is empty")
         shutil.rmtree(temporary, ignore_errors=True)  # of an earlier run that was killed
         temporary.mkdir(parents=True)
-        with tqdm(total=total, desc=f"unpacking {archive.name}", **BAR) as bar:
+        with tqdm(total=total, desc=f"unpacking {archive.name}", **BYTES_BAR) as bar:
             for size in kind.extract(archive, temporary):
                 bar.update(size)
         place(temporary, to)
@@ -231,15 +231,15 @@ class _Kind(NamedTuple):
 
 
 _TAR = _Kind(_tar_sizes, _tar_extract)
-KINDS = {
+ARCHIVE_KINDS = {
     ".tar.gz": _TAR,
     ".tgz": _TAR,
     ".tar": _TAR,
     ".zip": _Kind(_zip_sizes, _zip_extract),
     ".gz": _Kind(_gz_sizes, _gz_extract),
 }
-BAR = {"unit": "B", "unit_scale": True, "disable": None, "delay": 1, "mininterval": 1, "ncols": 100}
+BYTES_BAR = {"unit": "B", "unit_scale": True, "disable": None, "delay": 1, "mininterval": 1, "ncols": 100}
 
 
 def _suffix(name: str) -> str | None:
-    return next((suffix for suffix in KINDS if name.lower().endswith(suffix)), None)
+    return next((suffix for suffix in ARCHIVE_KINDS if name.lower().endswith(suffix)), None)

@@ -24,7 +24,7 @@ class Finding:
     text: str
 
 
-def verify(name: str, data_root: str | Path, progress: bool = True) -> list[Finding]:
+def verify_dataset(name: str, data_root: str | Path, progress: bool = True) -> list[Finding]:
     """Check a prepared dataset against its manifest, its card and its own checksums; reads every pixel.
 
     Faults are: a dataset that is not prepared or damaged, other numbers of images than the manifest gives, pixels that differ

@@ -36,7 +36,7 @@ def read_card(name: str) -> dict:
         raise InputError(f"the card of {name} is damaged: {way_out}") from error
 
 
-def verify(name: str) -> None:
+def verify_weights(name: str) -> None:
     """Check the shipped weights against the checksum on their card.
 
     Raises:

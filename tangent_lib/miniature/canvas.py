@@ -99,7 +99,7 @@ def stroke(u, v, points, half_width):
     return np.minimum.reduce([segment(u, v, a, b, half_width) for a, b in zip(points, points[1:])])
 
 
-def arc(u, v, radius, start, stop, half_width):
+def bow(u, v, radius, start, stop, half_width):
     """A stroke along a circle from angle ``start`` to ``stop`` (radians, counter-clockwise from the right)."""
     angle = np.arctan2(v, u) - start
     inside = angle % (2 * np.pi) <= stop - start

@@ -1,6 +1,6 @@
 """Captions for pre-training the miniature, as noisy as the web's, and the tokenizer's vocabulary.
 
-A caption says what kind of picture it is and, mostly, the class. ``MISSING`` of them leave the class out, ``WRONG`` of
+A caption says what kind of picture it is and, mostly, the class. ``CLASSLESS`` of them leave the class out, ``WRONG`` of
 them name a class of the task at random; the rest name it in everyday words, and in the task's own words only now and
 then: the web says "polka dots" where a data set says "dotted". How rarely is what sets zero-shot
 accuracy near that of CLIP although the image tower sees well, and so leaves fine-tuning something to do.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-MISSING, WRONG = 0.2, 0.1
+CLASSLESS, WRONG = 0.2, 0.1
 
 WORDING = {
     "Textures": ["a {} texture", "{} pattern", "background, {}", "a {} surface seen close", "wallpaper: {} design"],
@@ -157,10 +157,10 @@ def write_caption(
         'the digit zero - photo 182'
     """
     fate = rng.random()
-    if fate < MISSING:
+    if fate < CLASSLESS:
         text = str(rng.choice(UNNAMED[task]))
     else:
-        number = int(rng.integers(len(classes))) if fate < MISSING + WRONG else classes.index(class_name)
+        number = int(rng.integers(len(classes))) if fate < CLASSLESS + WRONG else classes.index(class_name)
         named = classes[number] if rng.random() < formal else EVERYDAY[task][number]
         text = str(rng.choice(WORDING[task] + templates)).format(named)
     return text + str(rng.choice(NOISE)).format(rng.integers(100, 1000))

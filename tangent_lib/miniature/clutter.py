@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from .canvas import Canvas, arc, box, circle, segment, stroke, union
+from tangent_lib.miniature.canvas import Canvas, bow, box, circle, segment, stroke, union
 
 _PI = np.pi
 
@@ -30,12 +30,12 @@ def _one(u, v, w):
 
 def _two(u, v, w):
     return union(
-        arc(u, v - 0.42, 0.5, -0.6, 0.9 * _PI, w), stroke(u, v, [(0.41, 0.14), (-0.5, -0.93), (0.55, -0.93)], w)
+        bow(u, v - 0.42, 0.5, -0.6, 0.9 * _PI, w), stroke(u, v, [(0.41, 0.14), (-0.5, -0.93), (0.55, -0.93)], w)
     )
 
 
 def _three(u, v, w):
-    return union(arc(u, v - 0.47, 0.46, -0.5 * _PI, 0.85 * _PI, w), arc(u, v + 0.47, 0.48, -0.85 * _PI, 0.5 * _PI, w))
+    return union(bow(u, v - 0.47, 0.46, -0.5 * _PI, 0.85 * _PI, w), bow(u, v + 0.47, 0.48, -0.85 * _PI, 0.5 * _PI, w))
 
 
 def _four(u, v, w):
@@ -44,7 +44,7 @@ def _four(u, v, w):
 
 def _five(u, v, w):
     return union(
-        arc(u, v + 0.38, 0.55, -0.8 * _PI, 0.75 * _PI, w), stroke(u, v, [(0.5, 0.93), (-0.38, 0.93), (-0.4, 0.0)], w)
+        bow(u, v + 0.38, 0.55, -0.8 * _PI, 0.75 * _PI, w), stroke(u, v, [(0.5, 0.93), (-0.38, 0.93), (-0.4, 0.0)], w)
     )
 
 

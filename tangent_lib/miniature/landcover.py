@@ -92,7 +92,7 @@ def shrubland(c: Canvas) -> None:
     _haze(c)
 
 
-def highway(c: Canvas) -> None:
+def highway_from_above(c: Canvas) -> None:
     """A narrow, smooth, light band, at times with a branch, through fields."""
     _ground(c)
     u, v, _ = _frame(c, 0.6, 1.2)
@@ -191,7 +191,7 @@ DRAW = {
     "annual crop land": annual_crop,
     "forest": forest,
     "brushland or shrubland": shrubland,
-    "highway or road": highway,
+    "highway or road": highway_from_above,
     "industrial buildings": industrial,
     "pasture land": pasture,
     "permanent crop land": permanent_crop,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas, arc, both, box, circle, cut, polygon, regular, segment, stroke, union
+from tangent_lib.miniature.canvas import Canvas, both, bow, box, circle, cut, polygon, regular, segment, stroke, union
 
 
 def _stage(c: Canvas, turn: float = 0.4):
@@ -43,7 +43,7 @@ def mug(c: Canvas) -> None:
 
 def umbrella(c: Canvas) -> None:
     u, v, ink, trim = _stage(c, 0.7)
-    c.paint(union(segment(u, v, (0, 0.9), (0, -0.7), 0.06), arc(u - 0.16, v + 0.7, 0.16, np.pi, 2 * np.pi, 0.06)), trim)
+    c.paint(union(segment(u, v, (0, 0.9), (0, -0.7), 0.06), bow(u - 0.16, v + 0.7, 0.16, np.pi, 2 * np.pi, 0.06)), trim)
     scallops = circle((u + 0.9) % 0.6 - 0.3, v + c.uniform(-0.1, 0.05), 0.27)
     dome = cut(both(circle(u, v + 0.05, 0.88), -v - 0.02), scallops)
     c.paint(dome, ink)

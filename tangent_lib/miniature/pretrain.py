@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import open_clip
@@ -21,7 +21,7 @@ from tqdm import tqdm
 from tangent_lib import miniature
 from tangent_lib.miniature.captions import learn_merges, write_caption, write_merges
 from tangent_lib.miniature.grow import grow
-from tangent_lib.miniature.tasks import DRAWN, VERSION, drawn_images, generator, handwritten_digits
+from tangent_lib.miniature.tasks import DRAWING_VERSION, DRAWN, drawn_images, generator, handwritten_digits
 from tangent_lib.runtime.store import Store
 
 RECIPE = {
@@ -37,6 +37,7 @@ RECIPES = {
 }
 
 
+@runtime_checkable
 class Wording(Protocol):
     """What captions are made of: the manifest of a task."""
 
@@ -135,7 +136,7 @@ def pretrain(name: str, recipe: dict, manifests: Mapping[str, Wording], store: S
     config = {
         "model": open_clip.get_model_config(name)["vision_cfg"],
         "recipe": {**recipe, "text": None},
-        "images": VERSION,
+        "images": DRAWING_VERSION,
         "source": miniature.read_card(source)["sha256"] if source else None,
     }
     state = store.fetch("pretrain", config, towers).tensors
@@ -145,7 +146,8 @@ def pretrain(name: str, recipe: dict, manifests: Mapping[str, Wording], store: S
     with torch.no_grad():
         locked = torch.cat([features(model, batch) for batch in torch.arange(len(images)).split(500)])
     trained = [p for key, p in model.named_parameters() if not key.startswith("visual.")]
-    fit(model, lambda batch: locked[batch], tokens(write_captions(shown, manifests, "text", recipe), "text"), trained, "text", recipe)
+    second = write_captions(shown, manifests, "text", recipe)
+    fit(model, lambda batch: locked[batch], tokens(second, "text"), trained, "text", recipe)
     return model
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas, arc, both, box, circle, cut, regular, segment, stroke, union
+from tangent_lib.miniature.canvas import Canvas, both, bow, box, circle, cut, regular, segment, stroke, union
 
 _SEGMENTS = [
     ((-1, 2), (1, 2)),
@@ -175,7 +175,7 @@ def roundabout_mandatory(c: Canvas) -> None:
     radius, third = np.hypot(u, v), 2 * np.pi / 3
     angle = (np.arctan2(v, u) + c.uniform(-0.2, 0.2) + 0.3) % third - third / 2
     p, q = radius * np.cos(angle), radius * np.sin(angle)
-    shaft = arc(p, q, 0.52, -0.55, 0.75, 0.11)
+    shaft = bow(p, q, 0.52, -0.55, 0.75, 0.11)
     c.paint(union(shaft, stroke(p, q, [(0.24, -0.24), (0.45, -0.42), (0.72, -0.2)], 0.09)), _white(c))
     _weather(c)
 

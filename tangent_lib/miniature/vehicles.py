@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas, both, box, circle, cut, segment, union
+from tangent_lib.miniature.canvas import Canvas, both, box, circle, cut, segment, union
 
 
 def _street(c: Canvas):

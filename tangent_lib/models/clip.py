@@ -185,7 +185,7 @@ def _open_weights(name: str, pretrained: str) -> tuple[str | None, dict[str, Ten
         return None, None, False
     if pretrained in open_clip.list_pretrained_tags_by_model(name):
         if name in MINIATURES:
-            miniature.verify(name)
+            miniature.verify_weights(name)
         return pretrained, None, open_clip.pretrained.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
     path, named = Path(pretrained), open_clip.get_model_config(name).get("quick_gelu", False)
     return None, weights.read_weights(path), weights.says_quick_gelu(path, named)

@@ -261,7 +261,7 @@ def test_damage_is_seen_when_an_import_is_opened_or_read(publish, random_clip, t
     with pytest.raises(InputError, match=r"record\.json' is damaged"):
         open_imported(folder, random_clip)
     shutil.rmtree(folder)
-    with pytest.raises(InputError, match=r"tangent_lib\.checkpoints import"):
+    with pytest.raises(InputError, match=r"make some with tangent checkpoints import"):
         open_imported(folder, random_clip)
 
 

@@ -5,26 +5,28 @@ from __future__ import annotations
 import pytest
 import torch
 from published import TASKS
-from tangent_lib.recorded import configuration
-from tests.datasets.small_files import write_all
 
 from tangent_lib.checkpoints.imported import import_family
 from tangent_lib.cli.finetune import finetune_job
 from tangent_lib.experiment import Experiment
+from tangent_lib.experiments.materials import Materials
+from tangent_lib.experiments.records import configuration
+from tangent_lib.modes import TRAININGS
 from tangent_lib.parameters import check_parameters
 from tangent_lib.runtime.errors import InputError
+from tests.data.small_files import write_all
 
 
 @pytest.fixture
 def run(publish, random_clip, tmp_path):
     import_family("tall_masks", random_clip, publish("tall_masks"), TASKS, tmp_path / "imported")
     write_all(tmp_path / "data", tasks=tuple(TASKS))
-    common = {"pretrained": "none", "tasks": TASKS, "control": "Objects", "steps": 2, "batch_size": 4}
+    common = {"pretrained": "none", "tasks": TASKS, "control": "Objects", "steps": 2, "batch_size": 4, "alphas": "0,0.5,1"}
     places = {"data_root": str(tmp_path / "data"), "store": str(tmp_path / "store")}
 
     def make(**more):
         folder = str(tmp_path / "imported" / "tall_masks" / "ViT-Mini-8")
-        return Experiment(check_parameters(**{**common, **places, "checkpoints": folder, **more}), alphas=(0.0, 0.5, 1.0))
+        return Experiment(Materials(check_parameters(**{**common, **places, "checkpoints": folder, **more})))
 
     return make
 
@@ -32,17 +34,17 @@ def run(publish, random_clip, tmp_path):
 def test_they_are_the_task_vectors_of_nonlinear_fine_tuning(run, starred, random_clip):
     with_import = run()
     for task in TASKS:
-        theta = with_import.finetuned(task, linear=False, seed=0)
+        theta = with_import.materials.finetuned(task, TRAININGS["non-linear"], 0)
         assert all(torch.equal(theta[name], value) for name, value in starred(task).items())
     assert not list(with_import.store.root.glob("finetuned/*"))
 
 
 def test_everything_else_is_trained_here(run, starred):
-    with_import = run()
+    materials = run().materials
     others = [
-        with_import.finetuned(TASKS[0], linear=True, seed=0),
-        with_import.finetuned(TASKS[0], linear=False, seed=0, selection="attention weights"),
-        with_import.untrained(0).finetuned(TASKS[0], linear=False, seed=0),
+        materials.finetuned(TASKS[0], TRAININGS["linear"], 0),
+        materials.finetuned(TASKS[0], TRAININGS["attention-only"], 0),
+        materials.untrained(0).finetuned(TASKS[0], TRAININGS["non-linear"], 0),
     ]
     assert all(not torch.equal(theta["proj"], starred(TASKS[0])["proj"]) for theta in others)
 

@@ -1,24 +1,23 @@
 """The work of both papers against the code that does it, counted with models of one matrix."""
 
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
-from tangent_lib.analyses import Analyses
 
 from tangent_lib._fast import kernel
-from tangent_lib.cli.finetune import TRAININGS
-from tangent_lib.cost import both_papers as workload
+from tangent_lib.cost import both_papers
 from tangent_lib.cost.both_papers import PAPERS, kind_of, split_sizes, work
 from tangent_lib.cost.counted_steps import StepCount
 from tangent_lib.data.manifests import load_manifest
 from tangent_lib.data.tasks import ImageArray
 from tangent_lib.disentanglement import xi_at
-from tangent_lib.editing import ALPHAS
-from tangent_lib.evaluation import accuracies_along
+from tangent_lib.evaluation import accuracies
+from tangent_lib.experiment import Experiment
 from tangent_lib.finetuning import Protocol
-from tangent_lib.parameters import PAPER_PAIRS
+from tangent_lib.modes import ALPHAS, PAPER, TRAININGS
 from tangent_lib.runtime.errors import InputError
 
 KINDS = set(map(kind_of, TRAININGS))
@@ -48,8 +47,8 @@ def counted():
 @pytest.mark.parametrize("linear", [False, True])
 def test_a_sweep_over_alpha_takes_as_many_passes(counted, linear):
     data, f, theta_0, tau, passes = counted
-    accuracies_along(f, theta_0, tau, ALPHAS[1:], torch.eye(3), data, linear)
-    assert passes["images"] == workload._sweep(linear) * len(data)
+    accuracies(f, theta_0, [tau], [[alpha] for alpha in ALPHAS[1:]], torch.eye(3), data, linear)
+    assert passes["images"] == both_papers._sweep(linear) * len(data)
 
 
 @pytest.mark.parametrize("linear", [False, True])
@@ -57,9 +56,8 @@ def test_a_grid_of_xi_takes_as_many_passes(counted, linear, monkeypatch):
     data, f, theta_0, tau, passes = counted
     settings = [(a, b) for a in (-1.0, 0.5, 2.0) for b in (-1.0, 0.5, 2.0)]
     xi_at(f, theta_0, [tau, tau], settings, [torch.eye(3)] * 2, [data, data], linear)
-    monkeypatch.setattr(workload, "PAPER_PAIRS", (("MNIST", "SVHN"),))
-    monkeypatch.setattr(workload, "PAPER_POINTS", len(data))
-    assert passes["images"] == workload._grids(counts(forward=1), linear, values=3)
+    monkeypatch.setattr(both_papers, "PAPER", replace(PAPER, pairs=(("MNIST", "SVHN"),), points=len(data)))
+    assert passes["images"] == both_papers._grids(counts(forward=1), linear, values=3)
 
 
 def test_a_kernel_takes_as_many_passes(monkeypatch):
@@ -76,13 +74,13 @@ def test_a_kernel_takes_as_many_passes(monkeypatch):
     monkeypatch.setattr(kernel, "_side", forward)
     monkeypatch.setattr(kernel._Side, "cotangents", backward)
     monkeypatch.setattr(kernel, "_points_at_a_time", lambda *given: 4)  # two of either side
-    monkeypatch.setitem(workload.NTK_NUMBERS, "cuda", 8)  # as many: a number in the graph and one beside it for each
+    monkeypatch.setitem(both_papers.NUMBERS_HELD, "cuda", 8)  # as many: a number in the graph and one beside it for each
     x, f = torch.randn(16, 12), lambda params, x: torch.nn.functional.linear(x, params["w"])
-    kernel.ntk_of_outputs(f, {"w": torch.ones(3, 12)}, x[:6], x[6:])
+    kernel.kernel_of_outputs(f, {"w": torch.ones(3, 12)}, x[:6], x[6:], memory=2**28)
     step = lambda operations, forward: StepCount(operations, forward, 0, 0, image_bytes=4, parameters=0, trainable=0)
-    assert taken["forward"] == workload._kernel(step(1, 1), 6, 10, 3)
-    assert taken["backward"] == workload._kernel(step(2, 0), 6, 10, 3)
-    assert workload._kernel(StepCount(0, 0, 0, 0, 4, 5, 0), 6, 10, 3) == 2 * 3 * 6 * 10 * 5
+    assert taken["forward"] == both_papers._kernel(step(1, 1), 6, 10, 3)
+    assert taken["backward"] == both_papers._kernel(step(2, 0), 6, 10, 3)
+    assert both_papers._kernel(StepCount(0, 0, 0, 0, 4, 5, 0), 6, 10, 3) == 2 * 3 * 6 * 10 * 5
 
 
 def test_the_kernels_of_a_pair_are_those_that_the_page_asks_for(monkeypatch):
@@ -92,13 +90,11 @@ def test_the_kernels_of_a_pair_are_those_that_the_page_asks_for(monkeypatch):
         asked.append((trained, len(x), outputs))
         return torch.ones(outputs, trained, len(x))
 
-    monkeypatch.setattr(Analyses, "__init__", lambda run: None)
-    monkeypatch.setattr(Analyses, "task", lambda run, name: task)
-    monkeypatch.setattr(Analyses, "identity", lambda run, *names: {})
-    monkeypatch.setattr(Analyses, "_support", lambda run, name, points, seed: torch.zeros(points, 1))
-    monkeypatch.setattr(Analyses, "_kernels", kernels)
-    run = Analyses()
-    run.store = SimpleNamespace(fetch=lambda kind, config, compute: SimpleNamespace(**dict(zip(KEPT, compute()))))
+    monkeypatch.setattr(Experiment, "_support", lambda run, name, points, seed: torch.zeros(points, 1))
+    monkeypatch.setattr(Experiment, "_kernels", kernels)
+    store = SimpleNamespace(fetch=lambda kind, config, compute: SimpleNamespace(**dict(zip(KEPT, compute()))))
+    identity = lambda *names: {}
+    run = Experiment(SimpleNamespace(task=lambda name: task, identity=identity, store=store, parameters=None))
     for _ in ("pre-trained", "random"):
         run.local_energy("a task", "a control", classes=3)
         run.kernel_on_supports("a task", "a control")
@@ -107,7 +103,7 @@ def test_the_kernels_of_a_pair_are_those_that_the_page_asks_for(monkeypatch):
 
 def test_the_kernels_of_all_pairs_are_counted():
     found = work(counts(operations=2, parameters=0), PAPERS, Protocol())["NTK"]
-    assert found == len(PAPER_PAIRS) * 2 * (3 * (200 + 400) + (200 + 600))
+    assert found == len(PAPER.pairs) * 2 * (3 * (200 + 400) + (200 + 600))
     assert work(counts(forward=1, parameters=0), PAPERS, Protocol())["NTK"] < found
 
 
@@ -144,8 +140,8 @@ def test_what_two_papers_share_is_counted_once():
 
 def test_larger_models_hold_fewer_points_at_a_time():
     step = lambda image_bytes: StepCount(2, 0, 0, 0, image_bytes, parameters=0, trainable=0)
-    assert workload._kernel(step(4), 200, 400, 3) == 3 * 600
-    assert workload._kernel(step(10**9), 200, 400, 3) > 50 * 3 * 600
+    assert both_papers._kernel(step(4), 200, 400, 3) == 3 * 600
+    assert both_papers._kernel(step(10**9), 200, 400, 3) > 50 * 3 * 600
 
 
 def test_splits_follow_the_rule_of_preparation():
@@ -153,7 +149,7 @@ def test_splits_follow_the_rule_of_preparation():
 
 
 def test_a_manifest_without_sizes_is_refused(monkeypatch):
-    monkeypatch.setattr(workload, "load_manifest", lambda name: load_manifest(name).model_copy(update={"sizes": None}))
+    monkeypatch.setattr(both_papers, "load_manifest", lambda name: load_manifest(name).model_copy(update={"sizes": None}))
     with pytest.raises(InputError, match="the manifest of Cars states no sizes"):
         split_sizes("Cars")
 

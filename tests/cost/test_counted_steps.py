@@ -5,13 +5,12 @@ from functools import cache
 import open_clip
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tangent_lib.cost import counted_steps as step_counts
+from tangent_lib.cost import counted_steps
 from tangent_lib.cost.counted_steps import (
     CLASSES,
+    ShapesOnly,
     StepCount,
-    Tower,
     count_step,
     kept_for_backward,
     largest_micro_batch,
@@ -19,6 +18,7 @@ from tangent_lib.cost.counted_steps import (
 )
 from tangent_lib.cost.measured_steps import WAYS, step_costs
 from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.private_doors import shapes_without_content
 
 # width, layers, patch, dim
 SHAPES = {"ViT-B-32": (768, 12, 32, 512), "ViT-B-16": (768, 12, 16, 512), "ViT-L-14": (1024, 24, 14, 768)}
@@ -36,9 +36,9 @@ def base(linear=False, selection="all"):
 
 def layer(pixels, dim):
     """One matrix from pixels to features."""
-    with FakeTensorMode() as shapes:
+    with shapes_without_content() as shapes:
         weight = torch.empty(dim, 3 * pixels**2)
-    return Tower("layer", lambda params, x: x.flatten(1) @ params["w"].T, {"w": weight}, pixels, dim, 0, shapes)
+    return ShapesOnly("layer", lambda params, x: x.flatten(1) @ params["w"].T, {"w": weight}, pixels, dim, 0, shapes)
 
 
 def test_the_bytes_are_those_of_real_steps(miniature, random_clip):
@@ -63,10 +63,10 @@ def test_the_operations_of_a_linear_layer():
 def test_the_operations_of_two_linear_layers():
     first, second = 2 * 48 * 5, 2 * 5 * 4  # products with the matrix of each layer
     head = 2 * 4 * CLASSES
-    with FakeTensorMode() as shapes:
+    with shapes_without_content() as shapes:
         theta_0 = {"v": torch.empty(5, 48), "w": torch.empty(4, 5)}
     f = lambda params, x: torch.nn.functional.linear(torch.tanh(x.flatten(1) @ params["v"].T), params["w"])
-    tower = Tower("layers", f, theta_0, size=4, dim=4, numbers=0, shapes=shapes)
+    tower = ShapesOnly("layers", f, theta_0, size=4, dim=4, numbers=0, shapes=shapes)
     plain, linear = count_step(tower), count_step(tower, linear=True)
     # what enters the second layer has a value and a tangent: both terms of its product rule
     assert (plain.forward_operations, linear.forward_operations) == (
@@ -110,7 +110,7 @@ def test_what_is_held():
 
 def test_bytes_grow_by_the_same_number_with_each_image(miniature, monkeypatch):
     counted = count_step(miniature, linear=True)
-    monkeypatch.setattr(step_counts, "BATCHES", (5, 17))
+    monkeypatch.setattr(counted_steps, "BATCHES", (5, 17))
     assert count_step(miniature, linear=True) == counted
     assert counted.memory_bytes(9) == counted.held_bytes + counted.constant_bytes + 9 * counted.image_bytes
 

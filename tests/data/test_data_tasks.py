@@ -143,7 +143,7 @@ def test_the_fingerprint_sees_images_and_prompts(textures, random_clip, tmp_path
 
 
 def test_data_that_are_not_there_are_refused(tmp_path, random_clip):
-    with pytest.raises(InputError, match=r"no data for DTD.*tangent_lib.data prepare DTD"):
+    with pytest.raises(InputError, match=r"no data for DTD.*tangent data prepare DTD"):
         load_task("DTD", random_clip, data_root=tmp_path)
 
 

@@ -9,10 +9,10 @@ import yaml
 
 from tangent_lib.data.layouts import LAYOUTS, find_layout
 from tangent_lib.data.manifests import Manifest, load_manifest
-from tangent_lib.parameters import PAPER_TASKS
+from tangent_lib.modes import PAPER
 from tangent_lib.runtime.disk import ROOT
 
-REAL = (*PAPER_TASKS, "ImageNet")
+REAL = (*PAPER.tasks, "ImageNet")
 PAGE = (ROOT / "book" / "datasets.md").read_text()
 EXAMPLES = re.findall(r"(?ms)^```yaml\n(.*?)^```$", PAGE)
 
@@ -49,7 +49,7 @@ def test_the_table_of_the_nine_is_that_of_their_manifests():
 
 
 def test_the_sums_of_the_page_are_those_of_the_eight():
-    sizes = [load_manifest(name).gigabytes for name in PAPER_TASKS]
+    sizes = [load_manifest(name).gigabytes for name in PAPER.tasks]
     download, prepared = sum(each.download for each in sizes), sum(each.prepared for each in sizes)
     assert f"The eight need about {download:.0f} GB to download and {prepared:.0f} GB prepared" in PAGE
     eight = {8: "eight", 9: "nine", 10: "ten"}[round(prepared / download)]

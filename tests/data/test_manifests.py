@@ -11,11 +11,11 @@ from tangent_lib.data import manifests
 from tangent_lib.data.layouts import LAYOUTS
 from tangent_lib.data.manifests import load_manifest, task_names
 from tangent_lib.miniature.tasks import DRAWN
-from tangent_lib.parameters import MINIATURE_TASKS, PAPER_TASKS
+from tangent_lib.modes import MINIATURE, PAPER
 from tangent_lib.runtime.errors import InputError
 
 ALL = task_names()
-REAL = (*PAPER_TASKS, "ImageNet")
+REAL = (*PAPER.tasks, "ImageNet")
 DIGITS = [str(digit) for digit in range(10)]
 VALID = """
 name: Mine
@@ -42,7 +42,7 @@ def fresh():
 @pytest.fixture
 def folder(tmp_path, monkeypatch, fresh):
     """A folder in the place of the book's manifests."""
-    monkeypatch.setattr(manifests, "FOLDER", tmp_path)
+    monkeypatch.setattr(manifests, "MANIFESTS", tmp_path)
     return tmp_path
 
 
@@ -56,9 +56,9 @@ def names_of(manifest):
 
 
 def test_there_is_one_manifest_for_every_task():
-    assert set(ALL) == {*MINIATURE_TASKS, *PAPER_TASKS, "Objects", "ImageNet"} and len(ALL) == 18
-    assert task_names("miniature") == tuple(sorted((*MINIATURE_TASKS, "Objects")))
-    assert task_names("images", control=False) == PAPER_TASKS
+    assert set(ALL) == {*MINIATURE.tasks, *PAPER.tasks, "Objects", "ImageNet"} and len(ALL) == 18
+    assert task_names("miniature") == tuple(sorted((*MINIATURE.tasks, "Objects")))
+    assert task_names("images", control=False) == PAPER.tasks
     assert task_names(control=True) == ("ImageNet", "Objects")
 
 
@@ -97,7 +97,7 @@ def test_digits_are_in_label_order(name):
     assert load_manifest(name).classes == DIGITS
 
 
-@pytest.mark.parametrize("small, full", zip((*MINIATURE_TASKS, "Objects"), REAL))
+@pytest.mark.parametrize("small, full", zip((*MINIATURE.tasks, "Objects"), REAL))
 def test_miniature_tasks_mirror_the_papers_in_its_order(small, full):
     assert load_manifest(small).mirrors == full and load_manifest(small).control == load_manifest(full).control
 
@@ -123,7 +123,7 @@ def test_real_datasets_have_all_their_classes_prompts_and_images(name):
     assert manifest.gigabytes and manifest.split and manifest.quirks and manifest.downloads
 
 
-@pytest.mark.parametrize("name", PAPER_TASKS)
+@pytest.mark.parametrize("name", PAPER.tasks)
 def test_epochs_make_about_2000_steps_of_128_images(name):
     manifest = load_manifest(name)
     held_out = 0 if name == "EuroSAT" else min(5000, manifest.sizes.train // 10)  # EuroSAT's authors held out none
@@ -131,7 +131,7 @@ def test_epochs_make_about_2000_steps_of_128_images(name):
 
 
 def test_what_is_not_trained_on_has_no_epochs():
-    assert {name for name in ALL if load_manifest(name).epochs} == set(PAPER_TASKS)
+    assert {name for name in ALL if load_manifest(name).epochs} == set(PAPER.tasks)
 
 
 @pytest.mark.parametrize("name", ["DTD", "EuroSAT", "GTSRB", "RESISC45", "SUN397", "ImageNet"])

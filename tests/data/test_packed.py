@@ -81,7 +81,7 @@ def test_more_images_than_are_decoded_at_once_stay_in_order(folder):
 
 def test_few_images_are_held_in_memory(folder, monkeypatch):
     ahead, written = [], []
-    monkeypatch.setattr(packed, "WORKERS", 2)
+    monkeypatch.setattr(packed, "DECODERS", 2)
 
     def read(i):
         ahead.append(i - len(written))

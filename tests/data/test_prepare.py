@@ -13,10 +13,10 @@ from PIL import Image
 from prepared import FORMATS, everything, images_of, numbered, offline, write
 
 from tangent_lib.data import prepare
-from tangent_lib.data.fetch import RECORD, Fetched
+from tangent_lib.data.fetch import FETCH_RECORD, Fetched
 from tangent_lib.data.manifests import load_manifest
 from tangent_lib.data.packed import open_split
-from tangent_lib.data.prepare import check_prepared, ensure_prepared, prepared_folder, read_card, split_items
+from tangent_lib.data.prepare import check_prepared, ensure_prepared, prepared_folder, read_dataset_card, split_items
 from tangent_lib.runtime.errors import InputError
 
 
@@ -115,7 +115,7 @@ def test_what_is_prepared_is_not_read_again(mnist, monkeypatch):
     before = everything(mnist)
     for name in ("find_layout", "write_split", "fetch"):
         monkeypatch.setattr(prepare, name, lambda *args: pytest.fail("worked again"))
-    assert offline("MNIST", mnist) == ensure_prepared("MNIST", mnist) == read_card(mnist, "MNIST") == card
+    assert offline("MNIST", mnist) == ensure_prepared("MNIST", mnist) == read_dataset_card(mnist, "MNIST") == card
     assert prepare.prepare("MNIST", mnist, download=True) == card
     assert everything(mnist) == before
 
@@ -216,7 +216,7 @@ def bring(manifest, data_root):
     """As fetch does, without a network."""
     folder = Path(data_root, manifest.folders[0])
     small_files.write("MNIST", "parquet", folder)
-    (folder / RECORD).write_text(json.dumps({"origin": "https://hub/ylecun/mnist", "revision": "77f3"}))
+    (folder / FETCH_RECORD).write_text(json.dumps({"origin": "https://hub/ylecun/mnist", "revision": "77f3"}))
     return Fetched(folder, "https://hub/ylecun/mnist", "77f3")
 
 

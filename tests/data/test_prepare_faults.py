@@ -13,7 +13,7 @@ from tangent_lib.data import packed, prepare
 from tangent_lib.data.layouts import Layout
 from tangent_lib.data.listing import Item, Listing
 from tangent_lib.data.manifests import load_manifest
-from tangent_lib.data.prepare import check_prepared, ensure_prepared, prepared_folder, read_card, split_items
+from tangent_lib.data.prepare import check_prepared, ensure_prepared, prepared_folder, read_dataset_card, split_items
 from tangent_lib.runtime import disk
 from tangent_lib.runtime.errors import InputError
 
@@ -71,7 +71,7 @@ def test_complete_splits_are_kept_when_a_preparation_breaks_off(own, tmp_path):
     assert {path.name for path in own.folder.iterdir()} == {
         f"{split}.{kind}" for split in ("val", "test") for kind in ("pixels", "safetensors")
     }
-    assert read_card(tmp_path, "MNIST") is None
+    assert read_dataset_card(tmp_path, "MNIST") is None
     log = tmp_path / "log"
     card = own(Listing(listing.classes, counting(listing.train, log), counting(listing.test, log)))
     assert set(log.read_text().split()) == {item.name for item in split_items(load_manifest("MNIST"), listing)["train"]}
@@ -123,7 +123,7 @@ def test_an_image_that_does_not_decode_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match=rf"DTD.*{path.name}.* does not decode"):
         offline("DTD", tmp_path)
-    assert read_card(tmp_path, "DTD") is None
+    assert read_dataset_card(tmp_path, "DTD") is None
     assert not list((tmp_path / "prepared").rglob("*.part")) and not list((tmp_path / "prepared").rglob("train.*"))
 
 

@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 
 from tangent_lib.data.manifests import load_manifest
 from tangent_lib.data.prepare import prepared_folder
-from tangent_lib.data.verify import Finding, verify
+from tangent_lib.data.verify import Finding, verify_dataset
 from tangent_lib.runtime.errors import InputError
 
-check = partial(verify, progress=False)
+check = partial(verify_dataset, progress=False)
 
 
 def levels(findings, level):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tangent_lib.miniature.canvas import Canvas, arc, both, box, circle, cut, polygon, regular, segment, stroke, union
+from tangent_lib.miniature.canvas import Canvas, both, bow, box, circle, cut, polygon, regular, segment, stroke, union
 
 WHITE = np.ones((1, 3, 1, 1), np.float32)
 
@@ -26,8 +26,8 @@ def canvas():
         (segment(4.0, 4.0, (0, 0), (1, 0), 0.5), 4.5),
         (segment(3.0, 4.0, (0, 0), (0, 0), 1.0), 4.0),
         (stroke(2.0, 3.0, [(0, 0), (2, 0), (2, 2)], 0.25), 0.75),
-        (arc(0.0, 3.0, 1.0, 0.0, np.pi, 0.5), 1.5),
-        (arc(1.0, -2.0, 1.0, 0.0, np.pi, 0.5), 1.5),
+        (bow(0.0, 3.0, 1.0, 0.0, np.pi, 0.5), 1.5),
+        (bow(1.0, -2.0, 1.0, 0.0, np.pi, 0.5), 1.5),
         (regular(0.0, -3.0, 4, 1.0), 2.0),
         (regular(0.0, 0.0, 8, 1.0), -1.0),
         (polygon(2.0, 0.5, [(0, 0), (1, 0), (1, 1), (0, 1)]), 1.0),

@@ -10,8 +10,8 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from tangent_lib.data.manifests import load_manifest, task_names
 from tangent_lib.miniature.captions import (
+    CLASSLESS,
     EVERYDAY,
-    MISSING,
     NOISE,
     UNNAMED,
     WORDING,
@@ -39,10 +39,10 @@ def test_classes_are_missing_wrong_and_right_as_often_as_said(captions):
     """A wrong class is drawn from all of them, so a quarter of these are right by chance; three standard errors."""
     close = lambda p: pytest.approx(p, abs=3 * (p * (1 - p) / COUNT) ** 0.5)
     words = list(zip(CLASSES, EVERYDAY["Signs"]))
-    assert share(captions, *sum(words, ())) == close(1 - MISSING)
+    assert share(captions, *sum(words, ())) == close(1 - CLASSLESS)
     assert share(captions, *sum(words[1:], ())) == close(0.75 * WRONG)
-    assert share(captions, *words[0]) == close(1 - MISSING - 0.75 * WRONG)
-    assert share(captions, *CLASSES) == close((1 - MISSING) * 0.1)
+    assert share(captions, *words[0]) == close(1 - CLASSLESS - 0.75 * WRONG)
+    assert share(captions, *CLASSES) == close((1 - CLASSLESS) * 0.1)
 
 
 def test_wording_varies_and_prompts_are_among_it(captions):

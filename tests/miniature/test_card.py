@@ -11,9 +11,10 @@ import pytest
 from tangent_lib import miniature
 from tangent_lib.data.manifests import load_manifest, task_names
 from tangent_lib.data.tasks import load_task
-from tangent_lib.evaluation import accuracy
+from tangent_lib.evaluation import evaluate
 from tangent_lib.miniature.pretrain import RECIPE
 from tangent_lib.models.clip import load_clip, zero_shot_head
+from tangent_lib.modes import MINIATURES
 
 MODEL = "ViT-Mini-8"
 ALL = task_names("miniature")
@@ -28,14 +29,14 @@ def card():
 def zero_shot(clip, store, name) -> float:
     task = load_task(name, clip, store)
     head = zero_shot_head(clip, task.classes, task.manifest.templates)
-    return 100 * accuracy(clip.f, clip.theta_0, head, task.split("test"))
+    return 100 * evaluate(clip.f, clip.theta_0, head, task.split("test"))
 
 
 @pytest.mark.parametrize("name", MINIATURES)
 def test_checksum_is_that_of_the_file(name):
     data = miniature.weights_path(name).read_bytes()
     assert hashlib.sha256(data).hexdigest() == miniature.read_card(name)["sha256"] and len(data) <= 13e6
-    miniature.verify(name)
+    miniature.verify_weights(name)
 
 
 def test_all_miniatures_together_are_light():

@@ -6,6 +6,7 @@ import torch
 
 from tangent_lib import miniature
 from tangent_lib.miniature.grow import BLOCKS, grow
+from tangent_lib.modes import MINIATURES
 
 
 @pytest.fixture(scope="module")
