@@ -50,7 +50,7 @@ SEEDS = (0, 1, 2, 3, 4)  # of what is recorded
 STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
-class Record(BaseModel):
+class RecordedModel(BaseModel):
     """One model of ``records``: the seeds and sections to record, and whether its own pages are executed."""
 
     model_config = STRICT
@@ -67,7 +67,7 @@ class Config(BaseModel):
 
     pages: str = ""
     common: str = ""
-    records: dict[str, Record] = {}
+    records: dict[str, RecordedModel] = {}
     trainings: Literal["auto", "all", "none"] = "auto"
     gpus_per_job: int = Field(1, ge=0)
     threads: int | Literal["auto"] = "auto"
@@ -91,7 +91,7 @@ def read_config(config: Mapping[str, object]) -> Config:
         *outer, key = first["loc"]
         place = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            raise unknown("key of the configuration", key, (Record if outer else Config).model_fields) from error
+            raise unknown("key of the configuration", key, (RecordedModel if outer else Config).model_fields) from error
         raise InputError(f"configuration, {place}: {first['msg']}; see workflow/config.yaml") from error
 
 

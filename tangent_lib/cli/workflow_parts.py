@@ -31,7 +31,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class Part:
+class ModelJobs:
     """One model with its parameters, and what is to be computed for it.
 
     Attributes:
@@ -49,11 +49,11 @@ class Part:
 
     @property
     def model(self) -> str:
-        return value_of(self.parameters, "model")
+        return given_or_default(self.parameters, "model")
 
     @property
     def seeds(self) -> list[int]:
-        return [int(seed) for seed in words(value_of(self.parameters, "seeds"))]
+        return [int(seed) for seed in words(given_or_default(self.parameters, "seeds"))]
 
     @property
     def folder(self) -> str:
@@ -74,17 +74,17 @@ class Part:
 
     @property
     def data_root(self) -> Path:
-        given = value_of(self.parameters, "data_root")
+        given = given_or_default(self.parameters, "data_root")
         return ROOT / ("data" if given == "auto" else given)
 
     @property
     def tasks(self) -> list[str]:
-        given = value_of(self.parameters, "tasks")
+        given = given_or_default(self.parameters, "tasks")
         return list(automatic(self.model).tasks if given == "auto" else words(given))
 
     @property
     def control(self) -> str:
-        given = value_of(self.parameters, "control")
+        given = given_or_default(self.parameters, "control")
         return automatic(self.model).control if given == "auto" else given
 
     def prepared(self, *tasks: str) -> list[str]:
@@ -127,7 +127,7 @@ class Part:
         ]
 
 
-def read_parts(config: Config) -> dict[tuple[str, str], Part]:
+def read_parts(config: Config) -> dict[tuple[str, str], ModelJobs]:
     """The parts of a configuration: ``("book", FOLDER)`` first, then a ``("records", FOLDER)`` for each recorded model.
 
     Raises:
@@ -150,14 +150,14 @@ def read_parts(config: Config) -> dict[tuple[str, str], Part]:
     return {(part.name, part.folder): part for part in parts}
 
 
-def _part(name: str, parameters: dict[str, str], pages: Iterable[str], sections: Iterable[str], config: Config) -> Part:
-    model, imported = value_of(parameters, "model"), value_of(parameters, "checkpoints") != "none"
+def _part(name: str, parameters: dict[str, str], pages: Iterable[str], sections: Iterable[str], config: Config) -> ModelJobs:
+    model, imported = given_or_default(parameters, "model"), given_or_default(parameters, "checkpoints") != "none"
     short = name == "book" and model in MINIATURES  # starting a process for each would cost more than it gains
     trainings = {"auto": SHARED if short else tuple(TRAININGS), "all": tuple(TRAININGS), "none": ()}[config.trainings]
     if imported:  # they take the place of non-linear fine-tuning
         trainings = tuple(training for training in trainings if training != "non-linear")
-    part = Part(name, parameters, tuple(pages), tuple(sections), trainings, config.gpus_per_job, together=short)
-    seeds = words(value_of(parameters, "seeds"))
+    part = ModelJobs(name, parameters, tuple(pages), tuple(sections), trainings, config.gpus_per_job, together=short)
+    seeds = words(given_or_default(parameters, "seeds"))
     if not seeds or len(set(seeds)) < len(seeds) or not all(seed.isdecimal() for seed in seeds):
         raise InputError(f"seeds '{','.join(seeds)}' of {model}: give one seed or several different ones, from 0 up")
     if len(seeds) > 1 and imported:
@@ -169,7 +169,7 @@ def _part(name: str, parameters: dict[str, str], pages: Iterable[str], sections:
     return part
 
 
-def value_of(parameters: Mapping[str, str], name: str) -> str:
+def given_or_default(parameters: Mapping[str, str], name: str) -> str:
     """A parameter as it is given, or its default."""
     return parameters.get(name, PARAMETERS[name])
 

