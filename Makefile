@@ -15,7 +15,7 @@ export ARGS
 $(if $(filter-out all,$(MODELS)),$(error MODELS=$(MODELS) is not known: leave it out, or give all))
 
 .DELETE_ON_ERROR:
-.PHONY: help report test lint pretrain record outputs clean
+.PHONY: help report check test lint pretrain record outputs clean
 
 help: ## explain the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ help: ## explain the targets
 report: .venv/.installed ## run the notebooks, build the book; ARGS="-p seeds 0,1" or MODELS=all
 	@$(WORKFLOW) $(if $(MODELS),--configfile workflow/miniatures.yaml) $(CONFIG)
 	@echo "the book: $(CURDIR)/_build/html/index.html"
+
+check: lint ## the fast sibling of test: linter, contract of the layers, unit tests and examples that need no training
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(JOBS) -m "not slow" tests tangent_lib
 
 test: .venv/.installed ## unit tests, docstring examples, and the notebooks against their committed outputs
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(JOBS) tests tangent_lib

@@ -9,7 +9,6 @@ from tangent_lib.cli.checkpoints import app as checkpoints
 from tangent_lib.cli.data import app as data
 from tangent_lib.cli.finetune import dry_run, finetune
 from tangent_lib.cli.gpus import gpus
-from tangent_lib.cli.pages import gallery, overview
 from tangent_lib.cli.pretrain import pretrain
 from tangent_lib.cli.record import record
 
@@ -22,6 +21,6 @@ app = App(
     print_error=False,  # ``cli.main`` does
     exit_on_error=False,
 )
-for command in (data, checkpoints, finetune, dry_run, record, pretrain, gallery, overview, check, gpus):
+for command in (data, checkpoints, finetune, dry_run, record, pretrain, check, gpus):
     app.command(command)
 app.register_install_completion_command(help="Install completion for bash, zsh or fish, and exit.", version_flags=[])

@@ -1,4 +1,4 @@
-"""The figure of the README, drawn from the recorded results: ``tangent overview``."""
+"""The figure of the README, drawn from the recorded results: ``python -m tangent_lib.report.overview``."""
 
 from __future__ import annotations
 
@@ -37,3 +37,7 @@ def write_overview() -> Path:
         raise InputError(f"nothing is recorded in {path}: make it with tangent record")
     draw_overview(record).savefig(path.with_suffix(".svg"))
     return path.with_suffix(".svg")
+
+
+if __name__ == "__main__":
+    print(f"wrote {write_overview()}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,14 +10,11 @@ import pytest
 
 from tangent_lib import cli
 from tangent_lib.cli.app import app
-from tangent_lib.experiments import records
 from tangent_lib.modes import PARAMETERS
-from tangent_lib.report import gallery
-from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError
 
 GROUPS = {"data": ["list", "prepare", "verify"], "checkpoints": ["list", "import", "export"]}
-ALONE = ["finetune", "dry-run", "record", "pretrain", "gallery", "overview", "check", "gpus"]
+ALONE = ["finetune", "dry-run", "record", "pretrain", "check", "gpus"]
 COMMANDS = [[name] for name in ALONE] + [[group, name] for group, names in GROUPS.items() for name in names]
 WITH_PARAMETERS = [["finetune"], ["dry-run"], ["record"], ["check"], ["checkpoints", "export"]]
 
@@ -84,7 +80,7 @@ def test_without_a_command_the_help_is_an_error(run, words):
         ("finetune --task Digits --task Signs --training linear", "--task specified multiple times."),
         ("dry-run -p steps", "-p requires 2 positional arguments. Only got 1."),
         ("record --modl ViT-B-32", "Unknown option: --modl. Did you mean --model?"),
-        ("gallery now", "Unused Tokens: ['now']"),
+        ("check now", "Unused Tokens: ['now']"),
         ("pretrain --model ViT-B-32", 'Invalid value "ViT-B-32" for --model. Choose from: "ViT-Mini-8", '),
         ("gpus two true", 'Invalid value for COUNT: unable to convert "two" into int.'),
         ("gpus -1 true", "Must be >= 0"),
@@ -189,7 +185,7 @@ def test_completion_knows_the_commands(run, tmp_path, monkeypatch, shell):
         (["pretrain", "--model", "ViT-Mini-L"], {"ViT-Mini-L-8"}),
         (["finetune", "--t"], {"--task", "--training"}),
     ],
-    ids=str,
+    ids=["command", "command of a group", "value", "option"],
 )
 def test_bash_completes(words, completed):
     line = " ".join(f'"{word}"' for word in ["tangent", *words])
@@ -197,33 +193,6 @@ def test_bash_completes(words, completed):
     script = app.generate_completion(shell="bash")
     shown = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True).stdout
     assert set(shown.split()) == completed
-
-
-# -- pages -------------------------------------------------------------------------------------------------------------
-def test_a_gallery_without_its_notebooks_names_what_is_missing(run, monkeypatch, tmp_path):
-    write = gallery.write_gallery
-    monkeypatch.setattr(gallery, "write_gallery", lambda: write(tmp_path))
-    status, out, err = run("gallery")
-    assert (status, out) == (2, []) and "\n".join(err).count("06_ntk_localization") == 6
-
-
-def test_the_gallery_says_what_it_wrote(run, monkeypatch, tmp_path):
-    (tmp_path / "thumbnails").mkdir()
-    (tmp_path / "thumbnails" / "a.svg").write_text("a")
-    monkeypatch.setattr(gallery, "write_gallery", lambda: tmp_path / "gallery.md")
-    status, out, err = run("gallery")
-    assert (status, err) == (0, []) and out[0].startswith(f"wrote {tmp_path / 'gallery.md'}: ")
-    assert f"{len(gallery.COUNTERPARTS)} counterparts, 1 thumbnails" in out[0]
-
-
-def test_the_overview_is_drawn_from_the_record(run, monkeypatch, tmp_path):
-    recorded = json.loads((ROOT / "book" / "recorded" / "ViT-Mini-8.json").read_text())
-    monkeypatch.setattr(records, "FOLDER", tmp_path)
-    status, out, err = run("overview")
-    assert (status, out, len(err)) == (2, [], 1) and "nothing is recorded" in err[0]
-    (tmp_path / "ViT-Mini-8.json").write_text(json.dumps(recorded))
-    assert run("overview") == (0, [f"wrote {tmp_path / 'ViT-Mini-8.svg'}"], [])
-    assert "zero-shot" in (tmp_path / "ViT-Mini-8.svg").read_text()
 
 
 # -- gpus --------------------------------------------------------------------------------------------------------------
