@@ -21,7 +21,7 @@ from torch import Tensor
 from tangent_lib.data.batches import batches
 from tangent_lib.data.tasks import ImageArray
 from tangent_lib.evaluation import EVAL_BATCH, features_at, predict
-from tangent_lib.linearization import linearize
+from tangent_lib.linearization import listing_1
 from tangent_lib.task_vectors import Function, Params, apply, total
 
 COUNTED = 2  # images, of which operations are counted and features compared
@@ -44,7 +44,7 @@ def build(given: argparse.Namespace) -> Bench:
     def sides(data: ImageArray) -> dict[str, Side]:
         def naive(alphas: list[float]) -> Tensor:
             """At each alpha f_lin is evaluated at the edited weights, like any other model."""
-            f_lin, edited = linearize(clip.f, clip.theta_0), (apply(clip.theta_0, tau, alpha) for alpha in alphas)
+            f_lin, edited = listing_1(clip.f, clip.theta_0), (apply(clip.theta_0, tau, alpha) for alpha in alphas)
             found = [predict(f_lin, theta, [], [[]], weights, data, False, given.batch_size)[0] for theta in edited]
             return torch.cat(found)
 
@@ -58,7 +58,7 @@ def build(given: argparse.Namespace) -> Bench:
 
     def apart(f: Function, theta_0: Params, taus: list[Params], x: Tensor) -> float:
         fast = features_at(f, theta_0, taus, [x], linearized=True)([[alpha] * len(taus) for alpha in alphas], [0])
-        naive = [linearize(f, theta_0)(apply(theta_0, total(taus), alpha), x) for alpha in alphas]
+        naive = [listing_1(f, theta_0)(apply(theta_0, total(taus), alpha), x) for alpha in alphas]
         return distance(torch.stack([z for (z,) in fast]), torch.stack(naive))
 
     @torch.no_grad()

@@ -18,11 +18,10 @@ from measures import Side, distance, operations
 from pairs import Bench, command, count
 from torch import Tensor
 
-from tangent_lib import linearization as plain
-from tangent_lib._fast import tangents as fast
 from tangent_lib.data.batches import batches
 from tangent_lib.evaluation import classify
 from tangent_lib.finetuning import Protocol
+from tangent_lib.linearization import linearize, listing_1
 from tangent_lib.task_vectors import Function, Params, add
 
 PROTOCOL = Protocol()
@@ -41,7 +40,7 @@ def build(given: argparse.Namespace) -> Bench:
     weights, bf16 = head(clip, CLASSES, given.seed), given.precision == "bf16"
 
     def models(f: Function, theta_0: Params) -> dict[str, Function]:
-        return {"non-linear": f, "fast": fast.linearize(f, theta_0), "naive": plain.linearize(f, theta_0)}
+        return {"non-linear": f, "fast": linearize(f, theta_0), "naive": listing_1(f, theta_0)}
 
     def sides(some: int) -> dict[str, Side]:
         held = sum(value.nbytes for value in clip.theta_0.values())  # f_lin needs theta_0 beside theta

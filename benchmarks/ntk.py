@@ -1,8 +1,8 @@
-"""Neural tangent kernels of several logits: from Jacobians by torch.func, or without a Jacobian.
+"""Neural tangent kernels of several logits: from all gradients by torch.func, or from what enters and leaves each layer.
 
     python benchmarks/ntk.py --model ViT-Mini-8 --points 400 --outputs 10 --json ntk.json
 
-Where the Jacobians of all points do not fit even for one logit, the naive side makes them anew for blocks of the kernel.
+Where the gradients of all points do not fit, the naive side takes them anew for blocks of the kernel.
 """
 
 from __future__ import annotations
@@ -12,18 +12,14 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-import torch
 from inputs import doubled, head, images, load
 from measures import Side, distance, operations
 from pairs import Bench, command, count
 from torch import Tensor
-from torch.func import jacrev, vmap
 
-from tangent_lib._fast.kernel import MEMORY, ntk_of_outputs
 from tangent_lib.data.batches import batches
 from tangent_lib.evaluation import classify
-from tangent_lib.kernels import ntk
-from tangent_lib.runtime.operations import forward_differentiable
+from tangent_lib.kernels import NUMBERS_HELD_ELSEWHERE, ntk
 from tangent_lib.task_vectors import Function, Params
 
 COUNTED = 2  # points, of which operations are counted, and of twice as many
@@ -32,10 +28,9 @@ COUNTED = 2  # points, of which operations are counted, and of twice as many
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--points", type=count, default=400, help="images (%(default)s)")
     parser.add_argument("--outputs", type=count, default=10, help="logits, each with a kernel (%(default)s)")
-    parser.add_argument("--memory", type=count, default=MEMORY, help="numbers the fast side may hold (%(default)s)")
-    parser.add_argument(
-        "--jacobian", type=count, default=10**9, help="numbers of Jacobians the naive side may hold (%(default)s)"
-    )
+    held = NUMBERS_HELD_ELSEWHERE
+    parser.add_argument("--memory", type=count, default=held, help="numbers the fast side may hold (%(default)s)")
+    parser.add_argument("--jacobian", type=count, default=10**9, help="numbers the naive side may hold (%(default)s)")
 
 
 def build(given: argparse.Namespace) -> Bench:
@@ -43,14 +38,13 @@ def build(given: argparse.Namespace) -> Bench:
     weights = head(clip, given.outputs, given.seed)
     ((x, _),) = batches(images(clip, given.points, given.seed), given.points, clip.device)
     numbers = sum(value.numel() for value in clip.theta_0.values())
-    logits_at_once = min(given.outputs, given.jacobian // (given.points * numbers))
-    points_at_once = given.points if logits_at_once else max(1, given.jacobian // (2 * numbers))
+    at_once = min(given.points, max(1, given.jacobian // (2 * given.outputs * numbers)))
 
     def sides(f: Function, params: Params, x: Tensor) -> dict[str, Side]:
         logits = lambda params, x: classify(f(params, x), weights.to(x.dtype))
-        by_logit = partial(logit_by_logit, logits, params, x, given.outputs, points_at_once)
-        naive = partial(dense, logits, params, x, given.outputs, logits_at_once) if logits_at_once else by_logit
-        return {"naive": Side(naive), "fast": Side(partial(ntk_of_outputs, logits, params, x, memory=given.memory))}
+        kernels = partial(ntk, logits, params, x, None)
+        naive, fast = partial(kernels, "plain", given.jacobian), partial(kernels, "auto", given.memory)
+        return {"naive": Side(naive), "fast": Side(fast)}
 
     def distances(results: dict[str, Tensor]) -> dict[str, float]:
         exact = {name: side.run() for name, side in sides(*doubled(clip), points.double()).items()}
@@ -62,10 +56,7 @@ def build(given: argparse.Namespace) -> Bench:
         {name: operations(side) for name, side in sides(clip.f, clip.theta_0, some).items()}
         for some in (points[:COUNTED], points)
     )
-    if logits_at_once:
-        note = f"The naive side holds Jacobians of {logits_at_once} logits at a time, for all points."
-    else:
-        note = f"The naive side takes one logit at a time, and holds two Jacobians of {points_at_once} points."
+    note = f"The naive side holds the gradients of all logits at {at_once} points a side of a block."
     return Bench(
         sides(clip.f, clip.theta_0, x),
         [("naive", "fast")],
@@ -76,30 +67,11 @@ def build(given: argparse.Namespace) -> Bench:
             "outputs": given.outputs,
             "memory": given.memory,
             "jacobian": given.jacobian,
-            "naive_logits_at_once": max(1, logits_at_once),
-            "naive_points_at_once": points_at_once,
+            "naive_points_at_once": at_once,
             "parameters": numbers,
         },
         [note],
     )
-
-
-def dense(f: Function, params: Params, x: Tensor, outputs: int, at_once: int) -> Tensor:
-    """K_c = J_c J_c^T with the whole Jacobians of some logits at a time."""
-    kernels = []
-    for start in range(0, outputs, at_once):
-        some = lambda params, point, start=start: f(params, point.unsqueeze(0))[0, start : start + at_once]
-        with forward_differentiable():
-            jacobians = vmap(jacrev(some), in_dims=(None, 0))(params, x)
-        rows = [value.flatten(start_dim=2).transpose(0, 1) for value in jacobians.values()]
-        kernels.append(sum(each @ each.mT for each in rows))
-    return torch.cat(kernels)
-
-
-def logit_by_logit(f: Function, params: Params, x: Tensor, outputs: int, batch_size: int) -> Tensor:
-    """The same with Jacobians of some points at a time, made anew for each block of the kernel."""
-    ones = (lambda params, x, c=c: f(params, x)[:, c] for c in range(outputs))
-    return torch.stack([ntk(one, params, x, batch_size=batch_size) for one in ones])
 
 
 def extended(few: float, twice: float, points: int) -> float:

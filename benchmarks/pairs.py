@@ -20,8 +20,8 @@ from typing import NoReturn
 import torch
 from measures import Side, ratios, take_turns
 
-from tangent_lib import miniature
 from tangent_lib.models.clip import check_model
+from tangent_lib.modes import MINIATURES
 from tangent_lib.runtime.disk import write_whole
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.operations import plain_products

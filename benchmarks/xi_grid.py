@@ -22,7 +22,7 @@ from tangent_lib.data.batches import batches
 from tangent_lib.data.tasks import ImageArray
 from tangent_lib.disentanglement import DISTANCES, alpha_grid, disentanglement_error, xi_at
 from tangent_lib.evaluation import EVAL_BATCH, Settings, classify
-from tangent_lib.linearization import linearize
+from tangent_lib.linearization import listing_1
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.task_vectors import Function, Params, apply
 
@@ -56,7 +56,7 @@ def build(given: argparse.Namespace) -> Bench:
         data = [images(clip, points, given.seed + t) for t in range(TASKS)]
         found = {}
         for (naive, fast), linear in zip(compared, (True, False)):
-            model = linearize(clip.f, clip.theta_0) if linear else clip.f
+            model = listing_1(clip.f, clip.theta_0) if linear else clip.f
             run = partial(cell_by_cell, model, clip.theta_0, taus, heads, data, given.batch_size)
             found[naive] = Side(partial(run, by_cell), partial(run, by_cell[:1]), times=every / len(by_cell))
             shared = (clip.f, clip.theta_0, taus, settings, heads, data, linear)

@@ -24,7 +24,9 @@ Settings = Sequence[Sequence[float]]  # for each setting, one alpha per task vec
 FeaturesAt = Callable[[Settings, Sequence[int]], Iterator[list[Tensor]]]
 
 
-def classify(features: Float[Tensor, "*batch dim"], head: Head) -> Float[Tensor, "*batch classes"]:
+def classify(
+    features: Float[Tensor, "*batch dim"], head: Float[Tensor, "classes dim"] | Callable[[Tensor], Tensor]
+) -> Float[Tensor, "*batch classes"]:
     """Logits: what the head reads from the features.
 
     A tensor is a zero-shot head: features are normalised, after any linearisation (Appendix B), and multiplied by it.

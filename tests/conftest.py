@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from copy import copy
 from functools import cache
 
@@ -10,7 +12,11 @@ import pytest
 import torch
 
 from tangent_lib.data.tasks import ImageArray, load_task
+from tangent_lib.experiment import Experiment
+from tangent_lib.experiments import materials
+from tangent_lib.experiments.materials import Materials
 from tangent_lib.models.clip import load_clip
+from tangent_lib.parameters import check_parameters
 from tangent_lib.runtime.store import Store
 
 MODEL = "ViT-Mini-8"
@@ -62,6 +68,41 @@ def few():
         return part
 
     return first
+
+
+@pytest.fixture(scope="session")
+def images(task, store):
+    """The images of three tasks, drawn once, to be linked into each experiment's own store."""
+    for name in ("Digits", "Signs", "Objects"):
+        task(name)
+    return store.root / "images"
+
+
+@pytest.fixture
+def run(tmp_path, images):
+    """Make an experiment of two tasks, two steps and three alphas on random weights; those of one test share a store."""
+    root = tmp_path / "store"
+    shutil.copytree(images, root / "images", copy_function=os.link)
+
+    def make(**given):
+        usual = {"tasks": "Digits,Signs", "alphas": "0,0.5,1", "steps": 2, "batch_size": 4, "pretrained": "none"}
+        return Experiment(Materials(check_parameters(**usual | {"store": str(root)} | given)))
+
+    return make
+
+
+@pytest.fixture
+def short(run, few, monkeypatch):
+    """The same with 120 images a split, for what evaluates in earnest."""
+    load = materials.load_task
+
+    def load_few(*args):
+        task = load(*args)
+        task.splits.update({name: few(data, 120) for name, data in task.splits.items()})
+        return task
+
+    monkeypatch.setattr(materials, "load_task", load_few)
+    return run
 
 
 @pytest.fixture

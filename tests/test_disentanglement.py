@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from tangent_lib.data.tasks import ImageArray
 from tangent_lib.disentanglement import (
@@ -14,6 +15,7 @@ from tangent_lib.disentanglement import (
     kl_divergence,
     prediction_error,
     xi_at,
+    xi_grid,
 )
 from tangent_lib.runtime.errors import InputError
 
@@ -83,6 +85,20 @@ def hand_made(leak):
     return f, theta_0, taus, [torch.eye(2)] * 2, points
 
 
+class AsDicts(Dataset):
+    """The points of another dataset, each as a dict of one tensor."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, i):
+        x, y = self.data[i]
+        return {"x": x}, y
+
+
 def errors(leak, settings, linearized, exchanged=False):
     f, theta_0, taus, heads, points = hand_made(leak)
     if exchanged:
@@ -111,6 +127,37 @@ def test_a_grid_is_zero_where_nothing_is_edited_and_symmetric_under_exchange_of_
     for name in DISTANCES:
         assert there[name][GRID.index((0.0, 0.0))] == 0
         assert there[name] == pytest.approx(back[name]) and max(there[name]) > 0
+
+
+@pytest.mark.parametrize("linearized", [False, True])
+def test_a_grid_is_that_of_its_settings_line_by_line(linearized):
+    f, theta_0, taus, heads, points = hand_made(0.7)
+    alphas = alpha_grid(3, 1.5)
+    grid = xi_grid(f, theta_0, taus, heads, points, alphas, linearized=linearized, batch_size=1)
+    flat = errors(0.7, list(product(alphas, alphas)), linearized)
+    for name in DISTANCES:
+        assert [value for line in grid.by(name) for value in line] == pytest.approx(flat[name])
+    assert (grid.alphas, grid.points) == (tuple(alphas), (2, 2))
+    assert grid.by("prediction error") == grid.prediction_error and grid.by("KL divergence") == grid.kl_divergence
+    with pytest.raises(InputError, match="distance 'euclid'"):
+        grid.by("euclid")
+
+
+@pytest.mark.parametrize("linearized", [False, True])
+def test_points_may_be_dicts_and_a_head_any_readout(linearized):
+    f, theta_0, taus, heads, points = hand_made(0.7)
+    of_dicts = lambda params, x: f(params, x["x"])
+    readouts, as_dicts = [lambda z: z @ torch.eye(2)] * 2, [AsDicts(each) for each in points]
+    grid = xi_grid(of_dicts, theta_0, taus, readouts, as_dicts, alpha_grid(5, 1.5), linearized=linearized)
+    assert grid == xi_grid(f, theta_0, taus, heads, points, alpha_grid(5, 1.5), linearized=linearized)
+
+
+def test_a_grid_is_of_two_tasks():
+    f, theta_0, taus, heads, points = hand_made(0.7)
+    with pytest.raises(InputError, match="a grid is of two tasks: got 1 task vectors, 2 heads, 2 datasets"):
+        xi_grid(f, theta_0, taus[:1], heads, points, [0.0])
+    with pytest.raises(InputError, match="empty grid"):
+        xi_grid(f, theta_0, taus, heads, points, [])
 
 
 def test_the_kl_divergence_is_that_of_the_definition(rng):

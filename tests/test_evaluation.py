@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.utils.data import TensorDataset
+from torch import nn
+from torch.utils.data import Dataset, TensorDataset
 
-from tangent_lib.evaluation import EVAL_BATCH, accuracies_along, accuracy, predict
+from tangent_lib.evaluation import EVAL_BATCH, accuracies, classify, evaluate, predict
 from tangent_lib.linearization import linearize
 from tangent_lib.models.clip import zero_shot_head
+from tangent_lib.runtime.errors import InputError
 from tangent_lib.task_vectors import apply, scale, total
 
 ALPHAS = (0.0, 0.05, 0.3, 0.55, 1.0)
+
+
+def accuracies_along(f, theta_0, tau, alphas, head, data, linearized):
+    return accuracies(f, theta_0, [tau], [[alpha] for alpha in alphas], head, data, linearized)
 
 
 def f(params, x):
@@ -29,14 +35,14 @@ def toy(rng):
 
 def test_accuracy_is_the_share_of_right_labels():
     data = TensorDataset(torch.eye(3).repeat(200, 1), torch.tensor([0, 1, 0]).repeat(200))
-    assert accuracy(lambda params, x: x + params["w"], {"w": torch.zeros(3)}, torch.eye(3), data) == 400 / 600
-    assert accuracy(lambda params, x: x + params["w"], {"w": 3 * torch.eye(3)[1]}, torch.eye(3), data) == 200 / 600
+    assert evaluate(lambda params, x: x + params["w"], {"w": torch.zeros(3)}, torch.eye(3), data) == 400 / 600
+    assert evaluate(lambda params, x: x + params["w"], {"w": 3 * torch.eye(3)[1]}, torch.eye(3), data) == 200 / 600
 
 
 def test_accuracies_of_f_are_those_of_the_edited_weights(toy):
     theta_0, tau, _, head, data = toy
     along = accuracies_along(f, theta_0, tau, ALPHAS, head, data, linearized=False)
-    assert along == [accuracy(f, apply(theta_0, tau, alpha), head, data) for alpha in ALPHAS]
+    assert along == [evaluate(f, apply(theta_0, tau, alpha), head, data) for alpha in ALPHAS]
     assert len(set(along)) == len(ALPHAS)
 
 
@@ -44,7 +50,7 @@ def test_accuracies_of_f_lin_are_those_of_the_linearised_model(toy):
     theta_0, tau, _, head, data = toy
     along = accuracies_along(f, theta_0, tau, ALPHAS, head, data, linearized=True)
     f_lin = linearize(f, theta_0)
-    assert along == [accuracy(f_lin, apply(theta_0, tau, alpha), head, data) for alpha in ALPHAS]
+    assert along == [evaluate(f_lin, apply(theta_0, tau, alpha), head, data) for alpha in ALPHAS]
     assert along[1:] != accuracies_along(f, theta_0, tau, ALPHAS, head, data, linearized=False)[1:]
 
 
@@ -52,7 +58,7 @@ def test_accuracies_of_f_lin_are_those_of_the_linearised_model(toy):
 def test_alpha_0_is_zero_shot(toy, linearized):
     theta_0, tau, _, head, data = toy
     at_0, at_1 = accuracies_along(f, theta_0, tau, [0.0, 1.0], head, data, linearized)
-    assert at_0 == accuracy(f, theta_0, head, data) != at_1
+    assert at_0 == evaluate(f, theta_0, head, data) != at_1
 
 
 @pytest.mark.parametrize("linearized", [False, True])
@@ -81,5 +87,68 @@ def test_on_the_miniature_one_pass_equals_one_evaluation_an_alpha(random_clip, t
     tau = {name: 0.05 * torch.randn(value.shape, generator=rng) for name, value in theta_0.items()}
     data, g = few(digits.split("test"), 300), linearize(random_clip.f, theta_0) if linearized else random_clip.f
     along = accuracies_along(random_clip.f, theta_0, tau, (0.0, 1.0), head, data, linearized)
-    assert along == [accuracy(g, apply(theta_0, tau, alpha), head, data) for alpha in (0.0, 1.0)]
+    assert along == [evaluate(g, apply(theta_0, tau, alpha), head, data) for alpha in (0.0, 1.0)]
     assert along[0] != along[1]
+
+
+# -- heads and inputs --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("linearized", [False, True])
+def test_a_head_may_be_any_readout_of_the_features(toy, linearized):
+    theta_0, tau, _, head, data = toy
+    readout = nn.Linear(5, 3).double()
+    calls = []
+
+    def of_features(z):
+        calls.append(z.shape)
+        return readout(z)
+
+    found = accuracies(f, theta_0, [tau], [[0.0], [0.5]], of_features, data, linearized)
+    g = linearize(f, theta_0) if linearized else f
+    x, labels = data.tensors
+    with torch.no_grad():
+        each = [readout(g(apply(theta_0, tau, alpha), x)).argmax(dim=-1) for alpha in (0.0, 0.5)]
+    assert found == [(predicted == labels).sum().item() / len(labels) for predicted in each]
+    assert calls and evaluate(f, theta_0, of_features, data) == found[0]
+    same = lambda z: classify(z, head)
+    assert accuracies(f, theta_0, [tau], [[0.5]], same, data, linearized) == accuracies(
+        f, theta_0, [tau], [[0.5]], head, data, linearized
+    )
+
+
+class Masked(Dataset):
+    """Points that are dicts of tensors."""
+
+    def __init__(self, x: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor):
+        self.x, self.mask, self.labels = x, mask, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[dict, torch.Tensor]:
+        return {"x": self.x[i], "mask": self.mask[i]}, self.labels[i]
+
+
+@pytest.mark.parametrize("linearized", [False, True])
+def test_points_may_be_dicts_of_tensors(toy, rng, linearized):
+    theta_0, tau, _, head, data = toy
+    x, labels = data.tensors
+    mask = (torch.rand(x.shape, generator=rng) > 0.3).double()
+    of_dicts = lambda params, x: f(params, x["x"] * x["mask"])
+    settings = [[0.0], [0.7]]
+    found = predict(of_dicts, theta_0, [tau], settings, head, Masked(x, mask, labels), linearized)
+    expected = predict(f, theta_0, [tau], settings, head, TensorDataset(x * mask, labels), linearized)
+    assert torch.equal(found[0], expected[0]) and torch.equal(found[1], labels) and (found[0][0] != found[0][1]).any()
+    assert evaluate(of_dicts, theta_0, head, Masked(x, mask, labels)) == evaluate(
+        f, theta_0, head, TensorDataset(x * mask, labels)
+    )
+
+
+def test_too_little_memory_names_the_points_at_a_time(toy):
+    theta_0, _, _, head, data = toy
+
+    def large(params, x):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    with pytest.raises(InputError, match=r"evaluation does not fit .* with 50 points at a time") as error:
+        evaluate(large, theta_0, head, data, batch_size=50)
+    assert error.value.setting == "micro_batch"

@@ -1,8 +1,10 @@
-"""f_lin against closed forms and, on an attention tower in float64, against the dense Jacobian."""
+"""f_lin by the formula against closed forms and the dense Jacobian of an attention tower; and its implementations."""
 
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,7 +12,16 @@ from open_clip.transformer import VisionTransformer
 from torch import nn
 from torch.func import functional_call, jacrev
 
-from tangent_lib.linearization import LinearizedModel, functional, linearize, value_and_tangent
+from tangent_lib.linearization import (
+    IMPLEMENTATIONS,
+    functional,
+    linearize,
+    listing_1,
+    value_and_tangent,
+    value_and_tangents,
+)
+from tangent_lib.runtime.disk import ROOT
+from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.operations import forward_differentiable
 from tangent_lib.task_vectors import MismatchError, apply, scale
 
@@ -70,7 +81,7 @@ def normed(train: bool) -> tuple[nn.Module, torch.Tensor]:
 def test_quadratic_has_its_tangent_line():
     f, theta_0 = (lambda params, x: x * params["w"] ** 2), {"w": torch.tensor(3.0, dtype=torch.float64)}
     x, w = torch.tensor([1.0, -2.0], dtype=torch.float64), torch.tensor(5.0, dtype=torch.float64)
-    assert torch.equal(linearize(f, theta_0)({"w": w}, x), x * (9 + (5 - 3) * 6))
+    assert torch.equal(listing_1(f, theta_0)({"w": w}, x), x * (9 + (5 - 3) * 6))
     value, tangent = value_and_tangent(f, theta_0, {"w": w}, x)
     assert torch.equal(value, 9 * x) and torch.equal(tangent, 30 * x)
 
@@ -78,7 +89,7 @@ def test_quadratic_has_its_tangent_line():
 def test_model_linear_in_theta_is_its_own_linearisation():
     f, theta_0 = functional(nn.Linear(3, 2).double())
     x, theta = torch.randn(5, 3, dtype=torch.float64), random_like(theta_0, 0)
-    torch.testing.assert_close(linearize(f, theta_0)(theta, x), f(theta, x), **CLOSE)
+    torch.testing.assert_close(listing_1(f, theta_0)(theta, x), f(theta, x), **CLOSE)
 
 
 def test_tied_weights_count_in_all_their_places():
@@ -99,19 +110,19 @@ def test_value_and_tangent_equal_the_dense_jacobian_product(tower, tower_jacobia
     value, tangent = value_and_tangent(functional(net.train(train))[0], theta_0, tau, x)
     torch.testing.assert_close(value, expected_value, **CLOSE)
     torch.testing.assert_close(tangent, times(jacobian, tau), **CLOSE)
-    torch.testing.assert_close(linearize(f, theta_0)(apply(theta_0, tau), x), value + tangent, **CLOSE)
+    torch.testing.assert_close(listing_1(f, theta_0)(apply(theta_0, tau), x), value + tangent, **CLOSE)
 
 
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
 def test_at_theta_0_f_lin_is_f(tower, tower_jacobian, train):
     f, theta_0, x, _ = tower_jacobian
     tower[0].train(train)
-    torch.testing.assert_close(linearize(f, theta_0)(theta_0, x), f(theta_0, x), **CLOSE)
+    torch.testing.assert_close(listing_1(f, theta_0)(theta_0, x), f(theta_0, x), **CLOSE)
 
 
 def test_f_lin_is_affine_in_theta_and_f_is_not(tower_jacobian):
     f, theta_0, x, _ = tower_jacobian
-    f_lin, (a, b) = linearize(f, theta_0), (apply(theta_0, random_like(theta_0, seed)) for seed in (1, 2))
+    f_lin, (a, b) = listing_1(f, theta_0), (apply(theta_0, random_like(theta_0, seed)) for seed in (1, 2))
     middle, gap = apply(scale(a, 0.25), b, 0.75), lambda g: g(middle, x) - 0.25 * g(a, x) - 0.75 * g(b, x)
     torch.testing.assert_close(gap(f_lin), torch.zeros_like(gap(f_lin)), rtol=0, atol=1e-11)
     assert gap(f).abs().max() > 0.1
@@ -119,7 +130,7 @@ def test_f_lin_is_affine_in_theta_and_f_is_not(tower_jacobian):
 
 def test_residual_falls_with_the_square_of_the_distance(tower_jacobian):
     f, theta_0, x, _ = tower_jacobian
-    f_lin, tau = linearize(f, theta_0), random_like(theta_0, 3)
+    f_lin, tau = listing_1(f, theta_0), random_like(theta_0, 3)
     residuals = [
         (f(theta, x) - f_lin(theta, x)).norm() for theta in (apply(theta_0, tau, d) for d in (2e-4, 1e-4, 5e-5))
     ]
@@ -133,7 +144,7 @@ def test_gradient_of_f_lin_is_the_jacobian_transposed_at_theta_0(tower, tower_ja
     tower[0].train(train)
     theta = {name: value.requires_grad_(True) for name, value in apply(theta_0, random_like(theta_0, 4)).items()}
     v = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
-    gradients = torch.autograd.grad((linearize(f, theta_0)(theta, x) * v).sum(), list(theta.values()))
+    gradients = torch.autograd.grad((listing_1(f, theta_0)(theta, x) * v).sum(), list(theta.values()))
     for name, gradient in zip(theta, gradients):
         torch.testing.assert_close(gradient, torch.tensordot(v, jacobian[name], 2), **CLOSE)
 
@@ -144,7 +155,7 @@ def test_order_of_names_does_not_matter(tower_jacobian):
     turned = dict(reversed(tau.items()))
     assert torch.equal(value_and_tangent(f, theta_0, turned, x)[1], value_and_tangent(f, theta_0, tau, x)[1])
     theta = apply(theta_0, tau)
-    assert torch.equal(linearize(f, theta_0)(dict(reversed(theta.items())), x), linearize(f, theta_0)(theta, x))
+    assert torch.equal(listing_1(f, theta_0)(dict(reversed(theta.items())), x), listing_1(f, theta_0)(theta, x))
 
 
 # -- buffers, modes, switches ------------------------------------------------------------------------------------------
@@ -155,7 +166,7 @@ def test_batch_norm_is_linearised_in_its_mode_and_keeps_its_statistics(train):
     f, theta_0 = functional(net)
     tau = random_like(theta_0, 7)
     expected = functional_call(copy.deepcopy(net), theta_0, (x,)) + times(dense(net, theta_0, x), tau)
-    torch.testing.assert_close(linearize(f, theta_0)(apply(theta_0, tau), x), expected, **CLOSE)
+    torch.testing.assert_close(listing_1(f, theta_0)(apply(theta_0, tau), x), expected, **CLOSE)
     f(theta_0, x)
     assert all(torch.equal(buffer, before[name]) for name, buffer in net.named_buffers())
 
@@ -197,7 +208,7 @@ def test_fused_attention_kernels_are_back_after_an_error():
 
     before = torch.backends.cuda.flash_sdp_enabled()
     with pytest.raises(KeyError):
-        linearize(f, {"w": torch.ones(1)})({"w": torch.ones(1)}, torch.ones(1))
+        listing_1(f, {"w": torch.ones(1)})({"w": torch.ones(1)}, torch.ones(1))
     assert before and torch.backends.cuda.flash_sdp_enabled() and torch.backends.mha.get_fastpath_enabled()
 
 
@@ -215,40 +226,140 @@ def test_fused_attention_kernels_are_back_after_an_error():
 def test_parameters_of_another_model_are_refused(params):
     f, theta_0 = (lambda params, x: x * params["w"]), {"w": torch.ones(2)}
     with pytest.raises(MismatchError):
-        linearize(f, theta_0)(params, torch.ones(2))
+        listing_1(f, theta_0)(params, torch.ones(2))
     with pytest.raises(MismatchError):
         value_and_tangent(f, theta_0, params, torch.ones(2))
 
 
-# -- the module --------------------------------------------------------------------------------------------------------
-def test_linearized_model_trains_and_keeps_theta_0():
-    net, x = normed(train=False)
-    lin, y = LinearizedModel(net), torch.tensor([0, 1] * 3)
-    assert {name.split(".")[0] for name, p in lin.named_parameters() if p.requires_grad} == {"theta"}
-    before = copy.deepcopy(lin.theta_0.state_dict())
-    optimizer = torch.optim.SGD([p for p in lin.parameters() if p.requires_grad], lr=0.1)
-    losses = []
-    for _ in range(20):
-        loss = nn.functional.cross_entropy(lin(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.9 * losses[0]
-    assert all(torch.equal(value, before[name]) for name, value in lin.theta_0.state_dict().items())
+# -- implementations ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
+def test_every_implementation_gives_the_formula_with_its_gradients(tower, tower_jacobian, train):
+    f, theta_0, x, _ = tower_jacobian
+    tower[0].train(train)
+    theta = {name: value.requires_grad_(True) for name, value in apply(theta_0, random_like(theta_0, 8)).items()}
+    results = []
+    for f_lin in (listing_1(f, theta_0), *(linearize(f, theta_0, name) for name in IMPLEMENTATIONS)):
+        z = f_lin(theta, x)
+        results.append((z, torch.autograd.grad(z.square().sum(), list(theta.values()))))
+    for each in results[1:]:
+        torch.testing.assert_close(each, results[0], **CLOSE)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_every_implementation_has_the_tangents_of_the_formula(tower_jacobian, implementation):
+    f, theta_0, x, _ = tower_jacobian
+    taus = [random_like(theta_0, seed) for seed in (9, 10)]
+    value, tangents = value_and_tangents(f, theta_0, taus, x, implementation)
+    for tau, tangent in zip(taus, tangents, strict=True):
+        torch.testing.assert_close((value, tangent), value_and_tangent(f, theta_0, tau, x), **CLOSE)
+    value, none = value_and_tangents(f, theta_0, [], x, implementation)
+    assert none == []
+    torch.testing.assert_close(value, f(theta_0, x), **CLOSE)
+
+
+def test_an_unknown_implementation_is_refused_with_the_known_ones():
+    f, theta_0, x = (lambda params, x: x * params["w"]), {"w": torch.ones(2)}, torch.ones(2)
+    for call in (lambda: linearize(f, theta_0, "quick"), lambda: value_and_tangents(f, theta_0, [theta_0], x, "quick")):
+        with pytest.raises(InputError, match="unknown implementation 'quick': Allowed: auto, plain, fast"):
+            call()
+
+
+def writing(params, x):
+    """A model that writes into its own tensors."""
+    hidden = x @ params["w"]
+    hidden.mul_(hidden)
+    return hidden * params["v"]
+
+
+def test_fast_refuses_a_model_that_writes_in_place_and_auto_takes_the_formula_with_a_warning():
+    theta_0, x = {"w": torch.eye(2).double(), "v": torch.ones(2).double()}, torch.tensor([1.0, 2.0]).double()
+    tau = random_like(theta_0, 11)
+    theta, expected = apply(theta_0, tau), value_and_tangent(writing, theta_0, tau, x)
+    said = "implementation 'fast': f writes in place.*take auto or plain"
+    with pytest.raises(InputError, match=said):
+        linearize(writing, theta_0, "fast")(theta, x)
+    with pytest.raises(InputError, match=said):
+        value_and_tangents(writing, theta_0, [tau], x, "fast")
+    with pytest.warns(UserWarning, match="torch.func.jvp differentiates the whole model"):
+        torch.testing.assert_close(linearize(writing, theta_0)(theta, x), sum(expected), **CLOSE)
+    with pytest.warns(UserWarning, match="torch.func.jvp differentiates the whole model"):
+        value, (tangent,) = value_and_tangents(writing, theta_0, [tau], x)
+    torch.testing.assert_close((value, tangent), expected, **CLOSE)
+    torch.testing.assert_close(linearize(writing, theta_0, "plain")(theta, x), sum(expected), **CLOSE)
+
+
+def test_fast_refuses_what_only_the_formula_can_differentiate(tower_jacobian):
+    f, theta_0, x, _ = tower_jacobian
+    f_lin, said = linearize(f, theta_0, "fast"), "x needs a gradient, or torch.func differentiates"
+    with pytest.raises(InputError, match=said):
+        f_lin(theta_0, x.clone().requires_grad_())
+    with pytest.raises(InputError, match=said):
+        torch.func.grad(lambda theta: f_lin(theta, x).sum())(theta_0)
+
+
+def test_the_formula_has_gradients_of_any_order_and_the_fast_one_says_that_it_has_not():
+    f, theta_0 = (lambda params, x: x * params["w"] ** 2), {"w": torch.tensor(3.0)}
+    w, x = torch.tensor(4.0, requires_grad=True), torch.tensor(2.0)
+    gradient = lambda name: torch.autograd.grad(linearize(f, theta_0, name)({"w": w}, x) ** 2, w, create_graph=True)[0]
+    assert torch.autograd.grad(gradient("plain"), w)[0] == 2 * 12**2  # f_lin = 18 + 12 (w - 3)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient("fast").backward()
+
+
+WITHOUT_FAST = """
+import sys
+sys.modules["tangent_lib._fast"] = None  # importing it, or anything in it, is an error from here on
+import torch
+import tangent_lib as tl
+from tangent_lib.linearization import value_and_tangents
+
+net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+f, theta_0 = tl.functional(net)
+tau, x = tl.scale(theta_0, 0.1), torch.ones(5, 3)
+print(tl.linearize(f, theta_0, implementation="plain")(tl.add(theta_0, tau), x).shape)
+print(value_and_tangents(f, theta_0, [tau], x, implementation="plain")[1][0].shape)
+print(tl.ntk(f, theta_0, x, implementation="plain").shape)
+try:
+    tl.linearize(f, theta_0)
+except ImportError:
+    print("blocked")
+print([name for name in sys.modules if name.startswith("tangent_lib._fast.")])
+"""
+
+
+def test_plain_needs_nothing_of_the_fast_package():
+    ran = subprocess.run([sys.executable, "-c", WITHOUT_FAST], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    shapes = [f"torch.Size([{size}])" for size in ("5, 2", "5, 2", "2, 5, 5")]
+    assert ran.stdout.splitlines() == [*shapes, "blocked", "[]"]
+
+
+# -- inputs ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_a_model_may_take_a_dict_of_tensors(implementation):
+    """Token numbers and their mask, as a text tower takes them."""
+
+    class Text(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.layer = nn.Embedding(7, 4), nn.Linear(4, 3)
+
+        def forward(self, x):
+            mask = x["mask"].unsqueeze(-1)
+            return self.layer(torch.tanh(self.table(x["ids"]) * mask).sum(dim=1) / mask.sum(dim=1))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        net = Text().double()
+    x = {"ids": torch.tensor([[1, 2, 3], [4, 5, 0]]), "mask": torch.tensor([[1.0, 1, 1], [1, 1, 0]]).double()}
     f, theta_0 = functional(net)
-    torch.testing.assert_close(lin(x), linearize(f, theta_0)(dict(lin.theta.named_parameters()), x), **CLOSE)
-
-
-def test_linearized_model_is_a_copy_of_its_module():
-    net, x = normed(train=False)
-    lin, before = LinearizedModel(net), net(x)
-    assert torch.equal(lin(x), before)
-    net[0].weight.data.zero_()
-    assert torch.equal(lin(x), before) and not torch.equal(net(x), before)
-
-
-def test_linearized_model_moves_whole():
-    lin = LinearizedModel(nn.Linear(2, 2)).to(torch.float64)
-    assert {p.dtype for p in lin.parameters()} == {torch.float64} and len(list(lin.parameters())) == 4
-    assert lin(torch.ones(1, 2, dtype=torch.float64)).dtype == torch.float64
+    tau = random_like(theta_0, 12)
+    expected = net(x) + times(jacrev(lambda params: functional_call(net, params, (x,)))(theta_0), tau)
+    theta = {name: value.requires_grad_() for name, value in apply(theta_0, tau).items()}
+    z = linearize(f, theta_0, implementation)(theta, x)
+    torch.testing.assert_close(z, expected, **CLOSE)
+    gradients = torch.autograd.grad(z.square().sum(), list(theta.values()))
+    reference = torch.autograd.grad(listing_1(f, theta_0)(theta, x).square().sum(), list(theta.values()))
+    torch.testing.assert_close(gradients, reference, **CLOSE)
+    value, (tangent,) = value_and_tangents(f, theta_0, [tau], x, implementation)
+    torch.testing.assert_close(value + tangent, expected, **CLOSE)

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
-from tests.datasets.small_files import write_all
 
 from tangent_lib.data import manifests
-from tangent_lib.parameters import (
-    DEVICES,
-    MINIATURE_PROTOCOL,
-    MINIATURE_TASKS,
-    NAMES,
-    PAPER_TASKS,
-    Parameters,
-    check_parameters,
-    read_parameters,
-    words,
-)
+from tangent_lib.modes import ALPHAS, DEVICES, MINIATURE, PAPER, PARAMETERS
+from tangent_lib.parameters import WAYS_OUT, Parameters, check_parameters, read_parameters
 from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError
+from tests.data.small_files import write_all
 
 pytestmark = pytest.mark.usefixtures("no_model")
 
@@ -33,15 +25,15 @@ def tasks_of(value: object) -> tuple[str, ...]:
 # -- what is taken -----------------------------------------------------------------------------------------------------
 def test_automatic_values_of_the_miniature():
     parameters = check_parameters()
-    assert parameters.tasks == MINIATURE_TASKS and parameters.control == "Objects" and parameters.seeds == (0,)
+    assert parameters.tasks == MINIATURE.tasks and parameters.control == "Objects" and parameters.seeds == (0,)
     assert (parameters.model, parameters.pretrained) == ("ViT-Mini-8", "captions")
-    assert parameters.protocol.model_dump().items() > MINIATURE_PROTOCOL.items()
+    assert parameters.protocol.model_dump().items() > MINIATURE.protocol.items()
 
 
 def test_automatic_values_of_a_full_size_model_are_the_papers(tmp_path):
     write_all(tmp_path)
     parameters = check_parameters(model="ViT-B-16", data_root=str(tmp_path))
-    assert parameters.tasks == PAPER_TASKS and parameters.control == "ImageNet" and parameters.pretrained == "openai"
+    assert parameters.tasks == PAPER.tasks and parameters.control == "ImageNet" and parameters.pretrained == "openai"
     assert (parameters.protocol.steps, parameters.protocol.batch_size, parameters.protocol.learning_rate) == (
         2000,
         128,
@@ -98,10 +90,6 @@ def test_the_automatic_device_is_one_that_is_there():
     assert check_parameters(device="cpu").device == "cpu"
 
 
-def test_words():
-    assert words("a,b") == ("a", "b") and words(3) == ("3",) and words("") == () and words([1, "b"]) == ("1", "b")
-
-
 # -- what is refused ---------------------------------------------------------------------------------------------------
 REFUSED = {
     "unknown model": ({"model": "ViT-Mini-9"}, ["'ViT-Mini-9'", "did you mean 'ViT-Mini-8'", "ViT-B-16", "ViT-L-14"]),
@@ -110,11 +98,11 @@ REFUSED = {
     "pickled weights": ({"pretrained": "model.pkl"}, ["model.pkl'", "pickle", ".safetensors"]),
     "unknown task": (
         {"tasks": "Signs,Didgits"},
-        ["task 'Didgits'", "did you mean 'Digits'", *MINIATURE_TASKS, *PAPER_TASKS],
+        ["task 'Didgits'", "did you mean 'Digits'", *MINIATURE.tasks, *PAPER.tasks],
     ),
     "task in other case": ({"tasks": "signs"}, ["task 'signs'", "did you mean 'Signs'"]),
-    "no tasks": ({"tasks": ""}, ["no tasks", *MINIATURE_TASKS]),
-    "no tasks in a list": ({"tasks": []}, ["no tasks", *MINIATURE_TASKS]),
+    "no tasks": ({"tasks": ""}, ["no tasks", *MINIATURE.tasks]),
+    "no tasks in a list": ({"tasks": []}, ["no tasks", *MINIATURE.tasks]),
     "task twice": ({"tasks": "Signs,Digits,Signs"}, ["differ", "Signs, Digits, Signs"]),
     "control among tasks": ({"tasks": "Signs,Objects"}, ["differ", "control Objects", "Signs, Objects"]),
     "chosen control among tasks": ({"tasks": "Signs,Digits", "control": "Digits"}, ["control Digits", "Signs, Digits"]),
@@ -201,6 +189,7 @@ def test_a_notebooks_names_are_read_and_its_other_names_left_alone():
         "_i1": "x",
         "In": [],
         "ALPHAS": (0.0,),
+        "taks": "a name of the notebook's own",
         "Out": {},
         "torch": torch,
         "Path": Path,
@@ -215,8 +204,30 @@ def test_a_notebooks_names_are_read_and_its_other_names_left_alone():
     "name, near", [("taks", "tasks"), ("learning_rates", "learning_rate"), ("batchsize", "batch_size")]
 )
 def test_a_misspelt_name_is_refused_with_all_names(name, near):
-    with pytest.raises(InputError, match=f"parameter '{name}': did you mean '{near}'.*" + ", ".join(NAMES)):
-        read_parameters({name: "1"})
+    said = f"parameter '{name}': did you mean '{near}'.*" + ", ".join(PARAMETERS)
+    with pytest.raises(InputError, match=said):
+        check_parameters(**{name: "1"})
+    with pytest.raises(InputError, match=said):
+        read_parameters({name: "1", "In": ["", "import os", f"# Parameters\n{name} = '1'\n"]})
+
+
+CELL = 'model: str = "ViT-Mini-8"  # the model\ntasks: str = "auto"\n'
+
+
+def test_a_misspelt_name_that_papermill_adds_is_refused_and_a_name_of_the_notebook_s_own_is_not():
+    """papermill writes what is given with -p into a cell of its own, behind the parameters cell."""
+    namespace = {"tasks": "Signs", "taks": "x", "In": ["", CELL, "taks = 'x'\n", "# a comment\ntaks: str = 'x'"]}
+    assert read_parameters(namespace).tasks == ("Signs",)
+    namespace["In"].append("# Parameters\ntaks = 'Signs'\n")
+    with pytest.raises(InputError, match="unknown parameter 'taks': did you mean 'tasks'"):
+        read_parameters(namespace)
+
+
+def test_a_misspelt_name_counts_until_the_parameters_cell_is_run_again():
+    wrong, right = CELL.replace("tasks", "taks"), CELL.replace("auto", "Digits")
+    with pytest.raises(InputError, match="unknown parameter 'taks'"):
+        read_parameters({"taks": "auto", "In": ["", wrong]})
+    assert read_parameters({"taks": "auto", "tasks": "Digits", "In": ["", wrong, right]}).tasks == ("Digits",)
 
 
 def test_a_value_is_checked_in_a_namespace_too():
@@ -224,10 +235,51 @@ def test_a_value_is_checked_in_a_namespace_too():
         read_parameters({"steps": 0})
 
 
-@pytest.mark.parametrize("field", ["model", "store", "data_root", "control"])
+@pytest.mark.parametrize("field", ["model", "store", "data_root", "control", "alphas", "xi_alphas"])
 def test_parameters_cannot_be_changed_later(field):
     with pytest.raises(ValueError, match="frozen"):
         setattr(check_parameters(), field, "other")
+
+
+# -- alphas ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("value", ["0,0.5,1", " 0 , .5, 1.0 ", "[0, 0.5, 1]", [0, 0.5, 1], (0.0, 0.5, 1.0), ["0", ".5", "1"]])
+def test_alphas_in_all_forms(value):
+    assert check_parameters(alphas=value).alphas == check_parameters(xi_alphas=value).xi_alphas == (0.0, 0.5, 1.0)
+
+
+def test_automatic_alphas_are_the_papers_and_those_of_xi_are_each_figures_own():
+    assert check_parameters().alphas == ALPHAS and check_parameters().xi_alphas is None
+    assert check_parameters(alphas=0.5).alphas == (0.5,) and check_parameters(xi_alphas="-3,0,3").xi_alphas == (-3, 0, 3)
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ({"alphas": ""}, "no alpha given"),
+        ({"alphas": "0,1.5"}, r"alpha 1.5 is out of range.*\[0, 1\]"),
+        ({"alphas": "-0.1,0"}, r"alpha -0.1 is out of range.*\[0, 1\]"),
+        ({"alphas": "nan"}, "alpha nan is out of range"),
+        ({"alphas": "0.5,0"}, "alphas 0.5, 0.0: give each once, ascending"),
+        ({"alphas": "0,0.5,0.5"}, "give each once, ascending"),
+        ({"alphas": "0,half"}, "alphas '0,half': give numbers, such as 0,0.5,1, or auto"),
+        ({"xi_alphas": ""}, "xi_alphas '': give finite numbers, each once, ascending, such as -1,0,1, or auto"),
+        ({"xi_alphas": "1,-1"}, "xi_alphas '1,-1': give finite numbers, each once, ascending"),
+        ({"xi_alphas": "0,0"}, "xi_alphas '0,0': give finite numbers"),
+        ({"xi_alphas": "0,inf"}, "xi_alphas '0,inf': give finite numbers"),
+        ({"xi_alphas": "-inf,0"}, "xi_alphas '-inf,0': give finite numbers"),
+        ({"xi_alphas": "nan"}, "xi_alphas 'nan': give finite numbers"),
+        ({"xi_alphas": "one"}, "xi_alphas 'one': give numbers, such as 0,0.5,1, or auto"),
+    ],
+)
+def test_alphas_that_make_no_sense_are_refused(given, said):
+    with pytest.raises(InputError, match=said):
+        check_parameters(**given)
+
+
+def test_ways_out_name_parameters_that_there_are():
+    for setting, way in WAYS_OUT.items():
+        assert setting in PARAMETERS and all(name in PARAMETERS for name in re.findall(r"-p (\w+)", way))
+        assert f"-p {setting}" in way
 
 
 # -- pairs and points --------------------------------------------------------------------------------------------------
@@ -241,7 +293,7 @@ def test_automatic_pairs_are_those_of_the_tasks_that_are_there():
 def test_pairs_and_points_may_be_given():
     given = check_parameters(pairs="Signs-Digits, Scenes-Signs", points="7")
     assert given.pairs == (("Signs", "Digits"), ("Scenes", "Signs")) and (given.points, given.exact_points) == (7, True)
-    for again in (given.pairs, [list(pair) for pair in given.pairs], {"-".join(pair): pair for pair in given.pairs}):
+    for again in (given.pairs, [list(pair) for pair in given.pairs]):
         assert check_parameters(pairs=again).pairs == given.pairs
     assert (check_parameters().points, check_parameters().exact_points) == (200, False)
 
@@ -267,7 +319,7 @@ def test_pairs_and_points_that_make_no_sense_are_refused(given, said):
 def test_steps_may_be_the_epochs_of_the_released_code():
     parameters = check_parameters(steps="epochs")
     assert parameters.by_epochs and not check_parameters().by_epochs
-    assert parameters.protocol.steps == MINIATURE_PROTOCOL["steps"]
+    assert parameters.protocol.steps == MINIATURE.protocol["steps"]
 
 
 def test_micro_batches_are_no_part_of_the_protocol():
@@ -279,7 +331,7 @@ def test_micro_batches_are_no_part_of_the_protocol():
 
 def test_imported_checkpoints_have_a_record_and_one_seed(tmp_path):
     assert check_parameters().checkpoints is None
-    with pytest.raises(InputError, match=rf"no record.json in {tmp_path}.*tangent_lib.checkpoints import"):
+    with pytest.raises(InputError, match=rf"no record.json in {tmp_path}.*tangent checkpoints import"):
         check_parameters(checkpoints=str(tmp_path))
     (tmp_path / "record.json").write_text("{}")
     assert check_parameters(checkpoints=str(tmp_path)).checkpoints == tmp_path

@@ -7,11 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tangent_lib import linearization as plain
-from tangent_lib._fast import dual
+from tangent_lib._fast import dual, rules  # noqa: F401  operations learn there how to move tangents
 from tangent_lib._fast.dual import RULES, Dual, NotCovered, takes, tangent_of, value_of
-from tangent_lib._fast.tangents import linearize, value_and_tangents
-from tangent_lib.linearization import functional
+from tangent_lib.linearization import functional, linearize, listing_1, value_and_tangent, value_and_tangents
 from tangent_lib.task_vectors import apply
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
@@ -125,7 +123,7 @@ def test_what_has_no_rule_is_left_to_jvp_with_a_warning(name):
     with pytest.warns(UserWarning, match=f"{name.split()[0]}.* {NO_RULE} it, which is slower"):
         value, tangents = value_and_tangents(f, theta_0, taus, x)
     for tau, tangent in zip(taus, tangents, strict=True):
-        expected = plain.value_and_tangent(f, theta_0, tau, x)
+        expected = value_and_tangent(f, theta_0, tau, x)
         torch.testing.assert_close((value, tangent), expected, **CLOSE)
 
 
@@ -135,7 +133,7 @@ def test_arguments_and_directions_without_a_tangent_are_zero_for_jvp(name):
     z = WITHOUT[name](Dual(x, [dx, None, None]), Dual(y, [None, dy, None]))
     for k, (move, other) in enumerate([(dx, 0 * dy), (0 * dx, dy), (0 * dx, 0 * dy)]):
         function = lambda params, _: WITHOUT[name](params["x"], params["y"])
-        expected = plain.value_and_tangent(function, {"x": x, "y": y}, {"x": move, "y": other}, x)[1]
+        expected = value_and_tangent(function, {"x": x, "y": y}, {"x": move, "y": other}, x)[1]
         mine = torch.zeros_like(expected) if tangent_of(z, k) is None else tangent_of(z, k)
         torch.testing.assert_close(mine, expected, **CLOSE)
 
@@ -196,9 +194,9 @@ def test_a_model_that_writes_into_its_tensors_is_differentiated_whole(name):
     with pytest.warns(UserWarning, match=f"{NO_RULE} the whole model"):
         value, tangents = value_and_tangents(f, theta_0, taus, x)
     for tau, tangent in zip(taus, tangents, strict=True):
-        torch.testing.assert_close((value, tangent), plain.value_and_tangent(f, theta_0, tau, x), **CLOSE)
+        torch.testing.assert_close((value, tangent), value_and_tangent(f, theta_0, tau, x), **CLOSE)
     outputs = []
-    for make in (linearize, plain.linearize):
+    for make in (linearize, listing_1):
         theta = {name: p.requires_grad_() for name, p in apply(theta_0, taus[0]).items()} | {"v": theta_0["v"]}
         z = make(f, theta_0)(theta, x)
         outputs.append((z, *torch.autograd.grad(z.square().sum(), theta["w"])))
@@ -224,13 +222,15 @@ RANDOM = {
 }
 
 
+@pytest.mark.parametrize("implementation", ["auto", "plain"])
 @pytest.mark.parametrize("name", RANDOM)
-def test_value_and_tangents_share_their_random_numbers(name):
+def test_value_and_tangents_share_their_random_numbers(name, implementation):
     """Euler: a model that is linear in its weights has itself as its tangent along them."""
     f, theta_0 = (lambda params, x: RANDOM[name](x * params["w"])), {"w": random(3, 4)}
     drawn = []
     for _ in range(8):
-        value, (tangent, twice) = value_and_tangents(f, theta_0, [theta_0, {"w": 2 * theta_0["w"]}], random(3, 4).exp())
+        taus = [theta_0, {"w": 2 * theta_0["w"]}]
+        value, (tangent, twice) = value_and_tangents(f, theta_0, taus, random(3, 4).exp(), implementation)
         torch.testing.assert_close((tangent, twice), (value, 2 * value), **CLOSE)
         drawn.append(value == 0 if "attention" not in name else value)
     assert len({str(each) for each in drawn}) > 1  # the next pass draws others
@@ -240,7 +240,7 @@ def test_value_and_tangents_share_their_random_numbers(name):
 def test_random_numbers_are_those_of_the_plain_formula(name):
     f, theta_0, x = (lambda params, x: RANDOM[name](x * params["w"]).sin()), {"w": random(3, 4)}, random(3, 4)
     results = []
-    for make in (linearize, plain.linearize):
+    for make in (linearize, listing_1):
         torch.manual_seed(5)
         theta = {"w": (theta_0["w"] + 1).requires_grad_()}
         z = make(f, theta_0)(theta, x)

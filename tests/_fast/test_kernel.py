@@ -1,4 +1,4 @@
-"""The kernel of all outputs against dense Jacobians in float64, and against ``ntk.ntk``, one output at a time."""
+"""The fast kernel of all outputs against dense Jacobians in float64, and against the formula, one output at a time."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from torch.func import jacrev
 from torch.nn import functional as F
 
 from tangent_lib._fast import kernel
-from tangent_lib._fast.kernel import ntk_of_outputs
 from tangent_lib.evaluation import classify
 from tangent_lib.kernels import ntk
 from tangent_lib.linearization import functional
-from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.operations import forward_differentiable
 from tangent_lib.task_vectors import Function, Params
 
@@ -119,7 +117,7 @@ def draw(*shape: int) -> Tensor:
 
 # -- against the definition --------------------------------------------------------------------------------------------
 def test_it_is_the_jacobian_of_each_output_times_its_transpose(model):
-    found = ntk_of_outputs(model.f, model.params, model.x)
+    found = ntk(model.f, model.params, model.x)
     torch.testing.assert_close(found, model.kernel(), **CLOSE)
     assert found.dtype == torch.float64 and len(found) > 1 and (found[0] - found[1]).abs().max() > 1e-3
 
@@ -127,30 +125,32 @@ def test_it_is_the_jacobian_of_each_output_times_its_transpose(model):
 def test_in_float32_it_is_ntk_output_by_output(model):
     f, params = functional(copy.deepcopy(model.net).float())
     x = model.x.float()
-    found = ntk_of_outputs(f, params, x)
+    found = ntk(f, params, x)
     assert found.dtype == torch.float32
     for output, each in enumerate(found):
-        expected = ntk(lambda params, x, output=output: f(params, x)[:, output], params, x)
+        one = lambda params, x, output=output: f(params, x)[:, output]
+        expected = ntk(one, params, x, implementation="plain")
         torch.testing.assert_close(each, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
 
 
 def test_it_goes_through_the_image_tower_of_open_clip(random_clip):
     head, x = draw(3, 128).float(), draw(6, 3, 32, 32).float()
     f = lambda params, x: classify(random_clip.f(params, x), head)
-    found = ntk_of_outputs(f, random_clip.theta_0, x[:3], x)
+    found = ntk(f, random_clip.theta_0, x[:3], x)
     for output, each in enumerate(found):
-        expected = ntk(lambda params, x, output=output: f(params, x)[:, output], random_clip.theta_0, x[:3], x)
+        one = lambda params, x, output=output: f(params, x)[:, output]
+        expected = ntk(one, random_clip.theta_0, x[:3], x, "plain")
         torch.testing.assert_close(each, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
     params = {name: value.double() for name, value in random_clip.theta_0.items()}
     g = lambda params, x: classify(random_clip.f(params, x), head.double())
     with forward_differentiable():
         rows = torch.cat([part.flatten(start_dim=2) for part in jacrev(g)(params, x[:2].double()).values()], dim=2)
-    found = ntk_of_outputs(g, params, x[:2].double())
+    found = ntk(g, params, x[:2].double())
     torch.testing.assert_close(found, torch.einsum("icn,jcn->cij", rows, rows), **CLOSE)
 
 
 def test_each_is_symmetric_and_positive_semi_definite(model):
-    for each in ntk_of_outputs(model.f, model.params, model.x):
+    for each in ntk(model.f, model.params, model.x):
         torch.testing.assert_close(each, each.T, rtol=1e-13, atol=0)
         assert torch.linalg.eigvalsh(each).min() > -1e-12 * each.trace()
 
@@ -171,7 +171,7 @@ COLUMNS = {
 @pytest.mark.parametrize("memory", [1, 2**10, 2**26])
 @pytest.mark.parametrize("columns", COLUMNS.values(), ids=COLUMNS)
 def test_a_rectangular_kernel_is_a_block_of_the_square_one(some, columns, memory):
-    found = ntk_of_outputs(some.f, some.params, some.x[:3], some.x[columns], memory)
+    found = ntk(some.f, some.params, some.x[:3], some.x[columns], memory=memory)
     torch.testing.assert_close(found, some.kernel()[:, :3, columns], **CLOSE)
 
 
@@ -183,7 +183,7 @@ def test_memory_changes_blocks_and_not_the_result(own):
     expected = model.kernel() if own else model.kernel().flip(2)
     for power in range(0, 29, 2):
         sizes.clear()
-        found = ntk_of_outputs(f, model.params, model.x, None if own else model.x.flip(0), int(1.5**power))
+        found = ntk(f, model.params, model.x, None if own else model.x.flip(0), memory=int(1.5**power))
         torch.testing.assert_close(found, expected, **CLOSE)
         calls.append(len(sizes))
         assert power or set(sizes[-5:]) == {1}
@@ -193,8 +193,8 @@ def test_memory_changes_blocks_and_not_the_result(own):
 @pytest.mark.parametrize("block", [1, 2, 3, 4])
 def test_a_last_block_may_be_smaller(some, block, monkeypatch):
     monkeypatch.setattr(kernel, "_points_at_a_time", lambda *given: block)
-    torch.testing.assert_close(ntk_of_outputs(some.f, some.params, some.x), some.kernel(), **CLOSE)
-    found = ntk_of_outputs(some.f, some.params, some.x[1:4], some.x[1:])
+    torch.testing.assert_close(ntk(some.f, some.params, some.x), some.kernel(), **CLOSE)
+    found = ntk(some.f, some.params, some.x[1:4], some.x[1:])
     torch.testing.assert_close(found, some.kernel()[:, 1:4, 1:], **CLOSE)
 
 
@@ -205,7 +205,7 @@ def test_many_points(points):
     rows = torch.cat([row.flatten(start_dim=2) for row in jacrev(f)(params, x).values()], dim=2)
     for count in (points, points // 2):
         expected = torch.einsum("icn,jcn->cij", rows[:count], rows)
-        torch.testing.assert_close(ntk_of_outputs(f, params, x[:count], x), expected, **CLOSE)
+        torch.testing.assert_close(ntk(f, params, x[:count], x), expected, **CLOSE)
 
 
 # -- parameters --------------------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def test_only_the_given_parameters_are_differentiated(model):
     for name in names:
         fixed = {other: value for other, value in model.params.items() if other != name}
         f = lambda params, x, fixed=fixed: model.f({**fixed, **params}, x)
-        found, expected = ntk_of_outputs(f, {name: model.params[name]}, model.x), model.kernel(name)
+        found, expected = ntk(f, {name: model.params[name]}, model.x), model.kernel(name)
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10 * model.kernel().abs().max().item())
 
 
@@ -226,7 +226,7 @@ def test_a_selection_of_parameters(transformer, part, dtype):
     f, params = functional(copy.deepcopy(transformer.net).to(dtype))
     fixed = {name: value for name, value in params.items() if name not in chosen}
     given, expected = {name: params[name] for name in chosen}, transformer.kernel(*chosen)
-    found = ntk_of_outputs(lambda params, x: f({**fixed, **params}, x), given, transformer.x.to(dtype))
+    found = ntk(lambda params, x: f({**fixed, **params}, x), given, transformer.x.to(dtype))
     close = CLOSE if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-5 * expected.abs().max().item()}
     torch.testing.assert_close(found, expected.to(dtype), **close)
 
@@ -234,13 +234,13 @@ def test_a_selection_of_parameters(transformer, part, dtype):
 def test_nothing_that_is_given_changes_and_nothing_comes_with_a_graph(transformer):
     given = {name: value.clone().requires_grad_() for name, value in transformer.params.items()}
     x = transformer.x.clone()
-    found = ntk_of_outputs(transformer.f, given, x)
+    found = ntk(transformer.f, given, x)
     assert not found.requires_grad and all(value.grad is None for value in given.values()) and not x.requires_grad
     assert all(torch.equal(given[name], value) for name, value in transformer.params.items())
     assert torch.equal(x, transformer.x) and not any(value.requires_grad for value in transformer.params.values())
     torch.testing.assert_close(found, transformer.kernel(), **CLOSE)
     with torch.no_grad():
-        torch.testing.assert_close(ntk_of_outputs(transformer.f, given, x), found, **CLOSE)
+        torch.testing.assert_close(ntk(transformer.f, given, x), found, **CLOSE)
 
 
 # -- both ways to an inner product -------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ def test_the_cheaper_way_is_taken(monkeypatch, memory):
     for name in ("one token", "all tokens"):
         each = build(name)
         ways.clear()
-        found = ntk_of_outputs(layer(each), {"layer.weight": each.params["layer.weight"]}, each.x, memory=memory)
+        found = ntk(layer(each), {"layer.weight": each.params["layer.weight"]}, each.x, memory=memory)
         torch.testing.assert_close(found, each.kernel("layer.weight"), **CLOSE)
         if memory > 1:  # else no more than one row of the weight is taken at a time
             assert set(ways) == {{"one token": "_by_token", "all tokens": "_sums"}[name]}
@@ -268,28 +268,13 @@ def test_tokens_of_one_side_may_not_be_those_of_the_other():
         rows = jacrev(f)(params, x)["w"].flatten(start_dim=2)
         expected = torch.einsum("icn,jcn->cij", rows, rows)
         for memory in (1, 2**11, 2**26):
-            found = ntk_of_outputs(f, params, x[:5], x, memory)
+            found = ntk(f, params, x[:5], x, memory=memory)
             torch.testing.assert_close(found, expected[:, :5], **CLOSE)
 
 
 # -- outputs -----------------------------------------------------------------------------------------------------------
 def test_an_output_that_depends_on_nothing_gives_zeros(model):
     f = lambda params, x: torch.cat([model.f(params, x), x.flatten(1)[:, :1]], dim=1)
-    *others, last = ntk_of_outputs(f, model.params, model.x)
+    *others, last = ntk(f, model.params, model.x)
     torch.testing.assert_close(torch.stack(others), model.kernel(), **CLOSE)
     assert not last.any()
-
-
-def test_bad_input_is_refused():
-    f, w, x = (lambda params, x: F.linear(x, params["w"])), {"w": torch.ones(3, 2)}, torch.ones(4, 2)
-    for given in ((f, {}, x), (f, w, x[:0]), (f, w, x, x[:0])):
-        with pytest.raises(InputError, match="at least one parameter, and one point"):
-            ntk_of_outputs(*given)
-    for g, shape in (
-        (lambda params, x: f(params, x)[:, 0], r"\(1,\)"),
-        (lambda params, x: f(params, x).unsqueeze(2), r"\(1, 3, 1\)"),
-        (lambda params, x: f(params, x).sum(), r"\(\)"),
-        (lambda params, x: torch.cat([f(params, x)] * 2), r"\(2, 3\)"),
-    ):
-        with pytest.raises(InputError, match=rf"f gives {shape} for one point, where the kernel needs \(1, outputs\)"):
-            ntk_of_outputs(g, w, x)

@@ -7,18 +7,16 @@ from functools import cache
 
 import pytest
 import torch
-from tangent_lib.selection import SELECTIONS, select
-from test_real_towers import CONFIGS, TEXT, shaken
 from torch import Tensor, nn
 from torch.func import grad, jacrev, jvp, vmap
 
-from tangent_lib import linearization as plain
 from tangent_lib._fast import tangents as fast
-from tangent_lib._fast.tangents import linearize, value_and_tangents
 from tangent_lib.cost.counted_steps import kept_for_backward
-from tangent_lib.linearization import functional
+from tangent_lib.linearization import functional, linearize, listing_1, value_and_tangent, value_and_tangents
 from tangent_lib.models.clip import load_clip
+from tangent_lib.modes import SELECTIONS, select
 from tangent_lib.task_vectors import MismatchError, apply, scale
+from tests.models.test_real_towers import CONFIGS, TEXT, shaken
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 VITS = ("Own-ViT", "Own-ViT-quick", "Own-custom-block-ViT")  # of which no operation is without a rule
@@ -73,7 +71,7 @@ def results(make, f, theta_0: dict, theta: dict, x: Tensor, seed: int = 0) -> tu
 
 
 def check(f, theta_0: dict, theta: dict, x: Tensor):
-    torch.testing.assert_close(*(results(make, f, theta_0, theta, x) for make in (linearize, plain.linearize)), **CLOSE)
+    torch.testing.assert_close(*(results(make, f, theta_0, theta, x) for make in (linearize, listing_1)), **CLOSE)
 
 
 # -- closed forms ------------------------------------------------------------------------------------------------------
@@ -143,7 +141,7 @@ def test_what_is_frozen_elsewhere_than_at_theta_0_has_a_tangent_and_no_gradient(
 def test_in_single_precision(own, name):
     f, theta_0 = own(name).f, own(name).theta_0
     theta, x = trained(theta_0, size=0.01), torch.randn(4, 3, own(name).image_size, own(name).image_size)
-    (z, gradients), (expected, others) = (results(make, f, theta_0, theta, x) for make in (linearize, plain.linearize))
+    (z, gradients), (expected, others) = (results(make, f, theta_0, theta, x) for make in (linearize, listing_1))
     assert (z - expected).norm() < 1e-5 * expected.norm()
     limit = 1e-5 * max(gradient.norm() for gradient in others.values())
     assert all((gradients[key] - others[key]).norm() < 1e-5 * others[key].norm() + limit for key in theta)
@@ -197,7 +195,7 @@ def test_several_task_vectors_are_each_by_itself(own, name):
     taus = [tau, random_like(theta_0), dict(reversed(scale(tau, -2.0).items()))]
     value, tangents = value_and_tangents(f, theta_0, taus, x)
     for each, tangent in zip(taus, tangents, strict=True):
-        torch.testing.assert_close((value, tangent), plain.value_and_tangent(f, theta_0, each, x), **CLOSE)
+        torch.testing.assert_close((value, tangent), value_and_tangent(f, theta_0, each, x), **CLOSE)
         assert torch.equal(value_and_tangents(f, theta_0, [each], x)[1][0], tangent)
     torch.testing.assert_close(tangents[2], -2 * tangents[0], **CLOSE)
     value, none = value_and_tangents(f, theta_0, [], x)
@@ -234,7 +232,7 @@ def test_as_many_bytes_are_kept_as_for_f(own, name, selection):
 def test_steps_of_an_optimiser_are_those_of_the_plain_formula(own):
     f, theta_0, _, x = shaken(own("Own-ViT"))
     ends, chosen = [], select(theta_0, "attention and MLP")
-    for make in (linearize, plain.linearize):
+    for make in (linearize, listing_1):
         theta = trained(theta_0, chosen, size=0.0)
         optimizer, losses = torch.optim.AdamW([theta[name] for name in chosen], lr=1e-3), []
         for _ in range(4):
@@ -249,7 +247,7 @@ def test_steps_of_an_optimiser_are_those_of_the_plain_formula(own):
 
 def test_weights_that_are_computed_from_others_get_their_gradient(own):
     (f, theta_0, tau, x), derivatives = shaken(own("Own-ViT")), []
-    for make in (linearize, plain.linearize):
+    for make in (linearize, listing_1):
         alpha = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
         value = loss(make(f, theta_0)({name: theta_0[name] + alpha * tau[name] for name in theta_0}, x))
         derivatives.append((value, *torch.autograd.grad(value, alpha)))
@@ -270,7 +268,7 @@ def test_a_second_derivative_is_refused_rather_than_wrong(power):
 def test_the_gradient_in_the_images_is_that_of_the_plain_formula(own):
     f, theta_0, _, x = shaken(own("Own-ViT"))
     theta, outputs = trained(theta_0), []
-    for make in (linearize, plain.linearize):
+    for make in (linearize, listing_1):
         given = x.clone().requires_grad_()
         gradient = torch.autograd.grad(loss(make(f, theta_0)(theta, given)), given, create_graph=True)[0]
         outputs.append((gradient, *torch.autograd.grad(gradient.square().sum(), theta["ln_post.weight"])))
@@ -288,7 +286,7 @@ def test_torch_func_sees_the_plain_formula(own):
         yield jacrev(lambda w: f_lin(theta | {"proj": w}, x))(theta["proj"])
         yield grad(lambda w: grad(lambda w: loss(f_lin(theta | {"proj": w}, x)))(w).sum())(theta["proj"])
 
-    torch.testing.assert_close(*([*seen(make(f, theta_0))] for make in (linearize, plain.linearize)), **CLOSE)
+    torch.testing.assert_close(*([*seen(make(f, theta_0))] for make in (linearize, listing_1)), **CLOSE)
 
 
 def test_without_gradients_nothing_is_kept(own):

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.func import jacrev
 from torch.nn import functional as F
 
-from tangent_lib._fast.kernel import ntk_of_outputs
 from tangent_lib._fast.watched import NotWatched, Use, watch
+from tangent_lib.kernels import ntk
 from tangent_lib.linearization import functional
 from tangent_lib.runtime.operations import forward_differentiable
 from tangent_lib.task_vectors import Function, Params
@@ -199,14 +199,14 @@ UNKNOWN = {
 def test_what_is_not_known_is_left_to_torch_func(operation, shape, shapes):
     x, params = draw(POINTS, *shape), {name: draw(*each) for name, each in shapes.items()}
     f = lambda params, x: outputs_of(operation(x, params))
-    torch.testing.assert_close(ntk_of_outputs(f, params, x), gram(f, params, x), **CLOSE)
+    torch.testing.assert_close(ntk(f, params, x), gram(f, params, x), **CLOSE)
     trained = {name: value.clone().requires_grad_() for name, value in params.items()}
-    found = ntk_of_outputs(f, trained, x, memory=1)
+    found = ntk(f, trained, x, memory=1)
     torch.testing.assert_close(found, gram(f, params, x), **CLOSE)
     assert not found.requires_grad
     some = {"w": params["w"]}
     g = lambda some, x: f({**params, **some}, x)
-    torch.testing.assert_close(ntk_of_outputs(g, some, x), gram(g, some, x), **CLOSE)
+    torch.testing.assert_close(ntk(g, some, x), gram(g, some, x), **CLOSE)
 
 
 @pytest.mark.parametrize("operation, shape, shapes", UNKNOWN.values(), ids=UNKNOWN)
@@ -236,15 +236,15 @@ def test_outputs_that_depend_on_no_watched_weight(used):
     expected = (
         torch.stack([torch.outer(column, column) for column in x.T]) if used == "otherwise" else torch.zeros(4, 3, 3)
     )
-    torch.testing.assert_close(ntk_of_outputs(f, params, x), expected.double(), **CLOSE)
+    torch.testing.assert_close(ntk(f, params, x), expected.double(), **CLOSE)
 
 
 def test_numbers_that_are_not_finite_are_not_lost():
     f = lambda params, x: F.linear(F.linear(x, params["v"]), params["w"])
     params = {"v": draw(4, 3), "w": torch.full((1, 4), float("nan"), dtype=torch.float64)}
-    assert ntk_of_outputs(f, {"v": params["v"]} | params, draw(2, 3)).isnan().all()
+    assert ntk(f, {"v": params["v"]} | params, draw(2, 3)).isnan().all()
     only = lambda given, x: f({**params, **given}, x)
-    assert ntk_of_outputs(only, {"v": params["v"]}, draw(2, 3)).isnan().all()
+    assert ntk(only, {"v": params["v"]}, draw(2, 3)).isnan().all()
 
 
 def test_outputs_may_be_of_another_precision_than_weights():
@@ -252,7 +252,7 @@ def test_outputs_may_be_of_another_precision_than_weights():
     f = lambda params, x: F.linear(x.float(), params["w"]).tanh().mean(dim=1).double()
     g = lambda params, x: F.linear(x, params["w"]).tanh().mean(dim=1)
     expected = gram(g, {"w": params["w"].double()}, x)
-    torch.testing.assert_close(ntk_of_outputs(f, params, x).double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ntk(f, params, x).double(), expected, rtol=1e-5, atol=1e-5)
 
 
 def left(f: Function, params: Params, x: Tensor) -> set[str]:

@@ -198,7 +198,7 @@ def test_what_cannot_be_loaded_is_refused_before(no_model, name, pretrained, sai
 
 # -- the shipped weights -----------------------------------------------------------------------------------------------
 def test_intact_shipped_weights_are_verified(shipped):
-    miniature.verify(MODEL)
+    miniature.verify_weights(MODEL)
 
 
 def flip(path):
@@ -219,6 +219,6 @@ TAMPER = {
 @pytest.mark.parametrize("tamper", TAMPER.values(), ids=TAMPER)
 def test_altered_shipped_weights_are_refused_before_a_model_is_built(no_model, shipped, tamper):
     tamper(shipped)
-    for check in (lambda: miniature.verify(MODEL), lambda: load_clip(MODEL)):
+    for check in (lambda: miniature.verify_weights(MODEL), lambda: load_clip(MODEL)):
         with pytest.raises(InputError, match=f"{MODEL}.*git checkout"):
             check()

@@ -8,12 +8,12 @@ import json
 import open_clip
 import pytest
 import torch
-from tangent_lib.selection import SELECTIONS, select
 
 from tangent_lib.evaluation import classify
 from tangent_lib.linearization import functional, value_and_tangent
 from tangent_lib.models.architectures import check_tower, image_tower
 from tangent_lib.models.clip import load_clip, untrained, zero_shot_head
+from tangent_lib.modes import SELECTIONS, select
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.task_vectors import apply
 

@@ -1,8 +1,12 @@
-"""The error for a name that is not allowed."""
+"""The error for a name that is not allowed, and the ways out that layers above add to one."""
 
 from __future__ import annotations
 
-from tangent_lib.runtime.errors import InputError, unknown
+import pytest
+
+from tangent_lib.runtime.errors import InputError, NotFinite, in_full, unknown, ways_out
+
+WAYS = {"points": "give fewer with -p points", "learning_rate": "lower it with -p learning_rate"}
 
 
 def test_value_and_all_allowed_names_are_in_the_message():
@@ -20,3 +24,33 @@ def test_values_of_other_types_are_named_too():
 
 def test_an_input_error_is_a_value_error():
     assert isinstance(unknown("task", "x", ["y"]), InputError) and issubclass(InputError, ValueError)
+
+
+# -- ways out ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("error", [InputError("300 points, there are 200.", "points"), NotFinite("the loss is nan")])
+def test_an_error_over_a_setting_gets_its_way_out_once(error):
+    with pytest.raises(type(error)) as caught, ways_out(WAYS), ways_out(WAYS), ways_out({"points": "others"}):
+        raise error
+    assert caught.value is error and WAYS[error.setting] in error.__notes__
+    assert error.__notes__.count(WAYS[error.setting]) == 1
+
+
+def test_an_error_over_nothing_that_is_known_stays_as_it_is():
+    for error in (InputError("no tasks given"), InputError("unknown", "colour"), ValueError("points"), KeyError("points")):
+        with pytest.raises(type(error)) as caught, ways_out(WAYS):
+            raise error
+        assert caught.value is error and not getattr(error, "__notes__", ())
+
+
+def test_a_message_in_full_has_its_ways_out_behind_it():
+    error = InputError("300 points asked for, there are 200.", "points")
+    assert in_full(error) == "300 points asked for, there are 200."
+    with pytest.raises(InputError, match=r"there are 200\.\ngive fewer"), ways_out(WAYS):
+        raise error
+    assert in_full(error) == "300 points asked for, there are 200: give fewer with -p points"
+    error.add_note("or take another task")
+    assert in_full(error).endswith("-p points; or take another task")
+
+
+def test_not_finite_is_a_floating_point_error():
+    assert issubclass(NotFinite, FloatingPointError) and NotFinite("the loss is nan").setting == "learning_rate"

@@ -12,10 +12,13 @@ from tangent_lib.runtime.disk import ROOT
 PROGRAM = """
 import json, sys
 from tangent_lib.experiment import Experiment
+from tangent_lib.experiments.materials import Materials
+from tangent_lib.experiments.records import as_json, summaries
 from tangent_lib.parameters import check_parameters
 
-run = Experiment(check_parameters(tasks="Digits,Signs", steps=4, batch_size=16, store=sys.argv[1]), alphas=(0.0, 0.5, 1.0))
-print(json.dumps({mode: run.summary(mode, 0) for mode in ("non-linear", "linear")}))
+given = {"tasks": "Digits,Signs", "alphas": "0,0.5,1", "steps": 4, "batch_size": 16, "store": sys.argv[1]}
+run = Experiment(Materials(check_parameters(**given)))
+print(json.dumps(as_json(summaries(run, ("non-linear", "linear")))))
 """
 
 

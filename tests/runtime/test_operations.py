@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import grad, jacrev, jvp, vmap
 from torch.nn import functional as F
 
 from tangent_lib.runtime import operations as products
 from tangent_lib.runtime.operations import add_linear, linear, plain_products, through_onednn
-from tangent_lib.runtime.private_doors import inside_func_transform
+from tangent_lib.runtime.private_doors import inside_func_transform, shapes_without_content
 
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch was built without oneDNN")
 
@@ -229,7 +228,7 @@ def test_autocast_is_pytorchs_own(no_onednn):
 
 
 def test_tensors_without_content_keep_their_shape(no_onednn):
-    with FakeTensorMode():
+    with shapes_without_content():
         assert linear(torch.empty(2, 5, 6), torch.empty(8, 6), torch.empty(8)).shape == (2, 5, 8)
         assert add_linear(torch.empty(2, 5, 8), torch.empty(2, 5, 6), torch.empty(8, 6)).shape == (2, 5, 8)
         z = linear(torch.empty(2, 6), nn.Parameter(torch.empty(8, 6)))

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch.utils.data import TensorDataset
 
 from tangent_lib.data.tasks import load_task
-from tangent_lib.finetuning import Protocol, finetune
+from tangent_lib.finetuning import Execution, Protocol, finetune
 from tangent_lib.models.clip import load_clip, zero_shot_head
 from tangent_lib.runtime.processes import accelerator, fetch_together
 from tangent_lib.runtime.store import Store
@@ -41,7 +41,8 @@ results = {}
 for linear in (False, True):
     for kind, f, dtype in (("float32", clip.f, torch.float32), ("float64", in_double, torch.float64)):
         theta_0 = {name: value.to(dtype) for name, value in clip.theta_0.items()}
-        compute = lambda: (finetune(f, theta_0, head.to(dtype), task.split("train"), protocol, linear, 0, micro_batch=4), {})
+        given, how = (f, theta_0, head.to(dtype), task.split("train"), protocol), Execution(micro_batch=4)
+        compute = lambda: (finetune(*given, linearized=linear, execution=how), {})
         entry = fetch_together(store, "theta", {"linear": linear, "kind": kind}, compute, cpu)
         results |= {f"{kind} {linear} {name}": value for name, value in entry.tensors.items()}
         again = fetch_together(store, "theta", {"linear": linear, "kind": kind}, lambda: 1 / 0, cpu)
@@ -53,7 +54,8 @@ bent = lambda params, x: torch.tanh(x @ params["w"])
 for micro in (None, 1, 2):
     for linear in (False, True):
         odd = Protocol(steps=15, batch_size=9, learning_rate=0.05)
-        results[f"toy {linear} {micro}"] = finetune(bent, theta_0, head, data, odd, linear, 0, micro_batch=micro)["w"]
+        how = Execution(micro_batch=micro)
+        results[f"toy {linear} {micro}"] = finetune(bent, theta_0, head, data, odd, linearized=linear, execution=how)["w"]
 processes = accelerator(cpu)
 save_file(results, folder / f"theta-{processes.process_index}.safetensors")
 kind = str(processes.distributed_type)

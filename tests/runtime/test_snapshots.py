@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.data import TensorDataset
 
-from tangent_lib.finetuning import Protocol, finetune
+from tangent_lib.finetuning import Execution, Protocol, finetune
 from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.snapshots import Snapshots
 
@@ -29,7 +30,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from tangent_lib.data.tasks import load_task
-from tangent_lib.finetuning import Protocol, finetune
+from tangent_lib.finetuning import Execution, Protocol, finetune
 from tangent_lib.models.clip import load_clip, zero_shot_head
 from tangent_lib.runtime.snapshots import Snapshots
 from tangent_lib.runtime.store import Store
@@ -40,9 +41,15 @@ task = load_task("Digits", clip, Store(folder.parent / "images"))
 head = zero_shot_head(clip, task.classes, task.manifest.templates)
 protocol = Protocol(steps=16, batch_size=16, learning_rate=6e-4)
 snapshots = Snapshots(folder / "state", 0)
-theta = finetune(clip.f, clip.theta_0, head, task.split("train"), protocol, linearized, 0, snapshots=snapshots)
+options = {"linearized": linearized, "execution": Execution(snapshots=snapshots)}
+theta = finetune(clip.f, clip.theta_0, head, task.split("train"), protocol, **options)
 save_file(theta, folder / "theta.safetensors")
 """
+
+
+def kept_at(path: Path, seconds: float | int = 0) -> Callable[[], Execution]:
+    """Executions that keep the state of the training there, each in an object of its own."""
+    return lambda: Execution(snapshots=Snapshots(path, seconds))
 
 
 def noisy(params, x):
@@ -75,20 +82,20 @@ def interrupted_after(calls):
 @pytest.mark.parametrize("linearized", [False, True], ids=["f", "f_lin"])
 @pytest.mark.parametrize("stops", [[1], [7], [STEPS - 1], [3, 5, 2, 9]], ids=str)
 def test_training_goes_on_bit_identically_dropout_included(toy, tmp_path, linearized, stops):
-    whole = finetune(noisy, *toy, PROTOCOL, linearized, 0)
+    whole, kept = finetune(noisy, *toy, PROTOCOL, linearized=linearized), kept_at(tmp_path / "s")
     for steps in stops:
         with pytest.raises(Interrupted):
-            finetune(interrupted_after(steps), *toy, PROTOCOL, linearized, 0, snapshots=Snapshots(tmp_path / "s", 0))
+            finetune(interrupted_after(steps), *toy, PROTOCOL, linearized=linearized, execution=kept())
     calls = []
     counted = lambda params, x: calls.append(1) or noisy(params, x)
-    resumed = finetune(counted, *toy, PROTOCOL, linearized, 0, snapshots=Snapshots(tmp_path / "s", 0))
+    resumed = finetune(counted, *toy, PROTOCOL, linearized=linearized, execution=kept())
     assert torch.equal(whole["w"], resumed["w"]) and len(calls) == STEPS - sum(stops)
 
 
 def test_frozen_weights_are_not_in_the_file_and_stay(toy, tmp_path):
     theta_0 = {**toy[0], "bias": torch.zeros(3)}
     f = lambda params, x: noisy(params, x) + params["bias"]
-    theta = finetune(f, theta_0, *toy[1:], PROTOCOL, False, 0, trained=["w"], snapshots=Snapshots(tmp_path / "s", 0))
+    theta = finetune(f, theta_0, *toy[1:], PROTOCOL, trained=["w"], execution=kept_at(tmp_path / "s")())
     assert torch.equal(theta["bias"], theta_0["bias"]) and not torch.equal(theta["w"], theta_0["w"])
     assert {name for name in load_file(tmp_path / "s") if "random" not in name} == {
         "weight 0",
@@ -101,14 +108,14 @@ def test_frozen_weights_are_not_in_the_file_and_stay(toy, tmp_path):
 def test_a_damaged_file_is_as_good_as_none(toy, tmp_path):
     path = tmp_path / "s"
     with pytest.raises(Interrupted):
-        finetune(interrupted_after(9), *toy, PROTOCOL, False, 0, snapshots=Snapshots(path, 0))
+        finetune(interrupted_after(9), *toy, PROTOCOL, execution=kept_at(path)())
     path.write_bytes(path.read_bytes()[:100])
-    again = finetune(noisy, *toy, PROTOCOL, False, 0, snapshots=Snapshots(path, 0))
-    assert torch.equal(again["w"], finetune(noisy, *toy, PROTOCOL, False, 0)["w"])
+    again = finetune(noisy, *toy, PROTOCOL, execution=kept_at(path)())
+    assert torch.equal(again["w"], finetune(noisy, *toy, PROTOCOL)["w"])
 
 
 def test_files_are_written_no_more_often_than_asked_for(toy, tmp_path):
-    finetune(noisy, *toy, PROTOCOL, False, 0, snapshots=Snapshots(tmp_path / "s", 1000))
+    finetune(noisy, *toy, PROTOCOL, execution=kept_at(tmp_path / "s", seconds=1000)())
     assert not (tmp_path / "s").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -237,7 +238,7 @@ def test_a_failed_computation_leaves_no_entry_and_no_temporary_file(store, compu
 
 
 def test_a_failed_write_leaves_no_temporary_file(store, monkeypatch):
-    monkeypatch.setattr("tangent_lib.runtime.store.os.replace", lambda *args: fail())
+    monkeypatch.setattr("tangent_lib.runtime.disk.os.replace", lambda *args: fail())
     with pytest.raises(ZeroDivisionError):
         store.fetch("kind", CONFIG, result())
     assert {path.suffix for path in store.root.rglob("*") if path.is_file()} <= {".lock"}
@@ -246,13 +247,25 @@ def test_a_failed_write_leaves_no_temporary_file(store, monkeypatch):
 def test_a_root_that_cannot_be_written_is_an_input_error(tmp_path):
     (tmp_path / "file").write_text("")
     for root in (tmp_path / "file", tmp_path / "file" / "store", "/proc/store"):
-        with pytest.raises(InputError, match=f"{root}.*-p store"):
+        with pytest.raises(InputError, match=f"the store '{root}' cannot be written") as error:
             Store(root)
+        assert error.value.setting == "store"  # by which the layers above know the way out
+
+
+def test_a_file_system_without_locks_is_an_input_error(tmp_path, monkeypatch):
+    def unlocked(self):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("tangent_lib.runtime.store.FileLock.__enter__", unlocked)
+    with pytest.raises(InputError, match="without locks, so jobs cannot share it: mount it with flock") as error:
+        Store(tmp_path)
+    assert error.value.setting == "store"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_root_is_an_input_error(tmp_path):
     tmp_path.chmod(0o555)
-    with pytest.raises(InputError, match="-p store"):
+    with pytest.raises(InputError, match="cannot be written") as error:
         Store(tmp_path)
+    assert error.value.setting == "store"
     tmp_path.chmod(0o755)

@@ -16,7 +16,8 @@ from tangent_lib.runtime.store import Store
 
 
 def child(code: str, *args: object) -> subprocess.Popen:
-    head = "import os, sys, time\nimport torch\nimport tangent_lib.runtime.store\nfrom tangent_lib.runtime.store import Store\n"
+    modules = ("os, sys, time", "torch", "tangent_lib.runtime.disk")
+    head = "".join(f"import {each}\n" for each in modules) + "from tangent_lib.runtime.store import Store\n"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-c", head + code, *map(str, args)], cwd=ROOT, env=environment)
 
@@ -56,7 +57,7 @@ def fsync(handle, calls=[]):
     if len(calls) == ["write tensors", "write record"].index(stage) + 1:
         wait()
 if stage != "compute":
-    tangent_lib.runtime.store.os.fsync = fsync
+    tangent_lib.runtime.disk.os.fsync = fsync
 Store(root).fetch("kind", {"task": "Signs", "seed": 3}, compute)
 """
     process = child(code, tmp_path / "store", tmp_path / "ready", stage)

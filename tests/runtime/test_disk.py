@@ -1,0 +1,73 @@
+"""Files that are written whole or not at all, and disks that are too small."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from tangent_lib.runtime import disk
+from tangent_lib.runtime.disk import ROOT, DiskFull, check_disk, free_bytes, in_words, is_full, write_whole
+from tangent_lib.runtime.errors import InputError
+
+
+def test_the_root_is_that_of_the_repository():
+    assert (ROOT / "tangent_lib" / "runtime" / "disk.py").is_file() and (ROOT / "pyproject.toml").is_file()
+
+
+@pytest.mark.parametrize("before", [None, b"before"])
+def test_a_file_is_written_whole_and_nothing_is_left_beside_it(tmp_path, before):
+    path = tmp_path / "file"
+    if before:
+        path.write_bytes(before)
+    write_whole(path, b"all of it")
+    assert path.read_bytes() == b"all of it" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("call", ["os.fsync", "os.replace"])
+@pytest.mark.parametrize("kind", [OSError(errno.EIO, "broken"), KeyboardInterrupt()], ids=["broken", "interrupted"])
+def test_what_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch, call, kind):
+    def fail(*given):
+        raise kind
+
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    monkeypatch.setattr(f"tangent_lib.runtime.disk.{call}", fail)
+    with pytest.raises(type(kind)):
+        write_whole(path, b"after")
+    assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_with_what_is_needed_and_free(tmp_path, monkeypatch, number):
+    def full(handle):
+        raise OSError(number, "No space left on device")
+
+    monkeypatch.setattr("tangent_lib.runtime.disk.os.fsync", full)
+    monkeypatch.setattr(disk, "free_bytes", lambda path: 512)
+    with pytest.raises(DiskFull, match=f"'file' needs 2.0 kB of disk, but only 512 bytes are free at {tmp_path}") as error:
+        write_whole(tmp_path / "file", bytes(2000))
+    assert isinstance(error.value, InputError) and not list(tmp_path.iterdir())
+
+
+def test_room_is_asked_for_where_the_path_will_lie(tmp_path, monkeypatch):
+    asked = tmp_path / "not" / "yet"
+    assert abs(free_bytes(asked) - free_bytes(tmp_path)) < 1e9
+    monkeypatch.setattr(disk, "free_bytes", lambda path: int(2e9))
+    check_disk(asked, 2, "Cars")
+    with pytest.raises(DiskFull, match=r"Cars needs 2.1 GB of disk, but only 2.0 GB are free at .*yet: make room"):
+        check_disk(asked, 2.1, "Cars")
+
+
+def test_a_full_disk_is_found_among_the_causes():
+    outer = RuntimeError("writing failed")
+    outer.__cause__ = OSError(errno.ENOSPC, "full")
+    assert is_full(outer) and is_full(RuntimeError("x: No space left on device"))
+    assert not is_full(OSError(errno.EIO, "broken")) and not is_full(None)
+
+
+@pytest.mark.parametrize(
+    "size, said", [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (2.5e6, "2.5 MB"), (37.4e9, "37.4 GB")]
+)
+def test_sizes_in_words(size, said):
+    assert in_words(size) == said

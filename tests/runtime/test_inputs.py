@@ -1,0 +1,45 @@
+"""Inputs: a tensor, or a dict of tensors with one first dimension, block by block and put together again."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tangent_lib.runtime.inputs import blocks, count, device_of, joined, on_each, same, tensors_of
+
+TENSOR = torch.arange(10).view(5, 2)
+DICT = {"ids": torch.arange(15).view(5, 3), "mask": torch.ones(5, 3, dtype=torch.bool)}
+BOTH = pytest.mark.parametrize("x", [TENSOR, DICT], ids=["tensor", "dict"])
+
+
+@BOTH
+@pytest.mark.parametrize("size, lengths", [(1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (9, [5])])
+def test_blocks_are_all_points_in_order_and_joined_they_are_the_whole(x, size, lengths):
+    parts = blocks(x, size)
+    assert [count(part) for part in parts] == lengths and same(joined(parts), x)
+
+
+@BOTH
+def test_without_points_there_is_no_block(x):
+    assert blocks(on_each(lambda part: part[:0], x), 2) == []
+
+
+@BOTH
+def test_all_tensors_are_found_and_changed(x):
+    doubled = on_each(lambda part: 2 * part, x)
+    assert all(torch.equal(a, 2 * b) for a, b in zip(tensors_of(doubled), tensors_of(x), strict=True))
+    assert type(doubled) is type(x) and len(tensors_of(x)) == (2 if isinstance(x, dict) else 1)
+    assert device_of(x) == torch.device("cpu")
+
+
+def test_same_sees_values_names_and_kind():
+    assert same(TENSOR, TENSOR.clone()) and same(DICT, {name: part.clone() for name, part in DICT.items()})
+    assert not same(TENSOR, TENSOR + 1) and not same(TENSOR, TENSOR[:4])
+    assert not same(DICT, DICT | {"ids": DICT["ids"] + 1}) and not same(DICT, {"ids": DICT["ids"]})
+    assert not same(TENSOR, {"x": TENSOR}) and not same({"x": TENSOR}, TENSOR)
+
+
+@pytest.mark.parametrize("x, sizes", [({"a": TENSOR, "b": TENSOR[:3]}, r"\[3, 5\]"), ({}, r"\[\]")])
+def test_numbers_of_points_must_agree(x, sizes):
+    with pytest.raises(ValueError, match=f"first dimensions of {sizes}: all must have one number of points"):
+        count(x)
