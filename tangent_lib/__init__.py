@@ -1,11 +1,9 @@
 """Task arithmetic in the tangent space: what the two papers define, as functions of any model f(params, x).
 
-    import tangent_lib as tl
-
-This folder holds the papers; around it lie ``models`` (CLIP towers), ``data`` (tasks as datasets), ``miniature`` (the embedded
-default), ``checkpoints`` (what others published), ``experiments`` (results kept over seeds), ``cost`` (what a step takes),
-``runtime`` (store, processes, errors), ``report`` (what pages show) and ``cli`` (the command ``tangent``). ``_fast`` computes
-f_lin and kernels near the least that they take. A name is looked up when it is first used: importing this costs no torch.
+This folder holds the papers; around it lie ``models`` (CLIP towers), ``data`` (tasks as datasets), ``miniature`` (the
+embedded default), ``checkpoints`` (what others published), ``experiments`` (results kept over seeds), ``cost`` (what a step
+takes), ``runtime`` (store, processes, errors), ``report`` (what pages show) and ``cli`` (the command ``tangent``). ``_fast``
+computes f_lin and kernels near the least that they take. A name is looked up when it is first used: importing this costs no torch.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def test_cells_are_short_and_define_no_classes(notebook):
 
 # -- in a live kernel --------------------------------------------------------------------------------------------------
 def test_the_setup_cell_can_be_run_again_and_after_a_change(path, notebook, tmp_path):
-    """Run twice, and once more after `tasks` was changed, it is right each time; a misspelt name of papermill's is refused."""
+    """Run twice, and once more after a change, it is right each time; a misspelt name of papermill's is refused."""
     parameters, setup = code(notebook)[:2]
     short = parameters.replace('tasks: str = "auto"', 'tasks: str = "Signs,Digits"')
     short = re.sub(r'(steps|batch_size|points): str = "auto"', r'\1: str = "2"', short)

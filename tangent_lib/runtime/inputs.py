@@ -43,7 +43,7 @@ def count(x: Inputs) -> int:
 
 def blocks(x: Inputs, size: int) -> list[Inputs]:
     """The points, so many at a time; the last block may be smaller, and there is none without points."""
-    return [on_each(lambda part: part[i : i + size], x) for i in range(0, count(x), size)]
+    return [on_each(lambda part, i=i: part[i : i + size], x) for i in range(0, count(x), size)]
 
 
 def joined(parts: Sequence[Inputs]) -> Inputs:
