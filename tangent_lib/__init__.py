@@ -3,7 +3,7 @@
 This folder holds the papers; around it lie ``models`` (CLIP towers), ``data`` (tasks as datasets), ``miniature`` (the
 embedded default), ``checkpoints`` (what others published), ``experiments`` (results kept over seeds), ``cost`` (what a step
 takes), ``runtime`` (store, processes, errors), ``report`` (what pages show) and ``cli`` (the command ``tangent``). ``_fast``
-computes f_lin and kernels near the least that they take. A name is looked up when it is first used: importing this costs no torch.
+computes f_lin and kernels near the least that they take. A name is looked up when first used: importing this costs no torch.
 """
 
 from __future__ import annotations

@@ -158,9 +158,7 @@ def xi_grid(
         ((0.0, 0.0), (0.0, 0.0))
     """
     if not len(taus) == len(heads) == len(data) == 2:
-        raise InputError(
-            f"a grid is of two tasks: got {len(taus)} task vectors, {len(heads)} heads, {len(data)} datasets"
-        )
+        raise InputError(f"a grid is of two tasks: got {len(taus)} task vectors, {len(heads)} heads, {len(data)} datasets")
     settings = list(product(alphas, alphas))
     values = xi_at(f, theta_0, taus, settings, heads, data, linearized, batch_size=batch_size)
     return grid_of_values(alphas, [len(each) for each in data], values)

@@ -213,9 +213,7 @@ class _Line:
             known |= dict(zip(moved, self._of(name, [tau], [[alpha] for alpha in moved], split), strict=True))
         return tuple(known[alpha] for alpha in alphas)
 
-    def together(
-        self, name: str, taus: Mapping[str, Params], alphas: Sequence[float]
-    ) -> dict[str, dict[str, list[float]]]:
+    def together(self, name: str, taus: Mapping[str, Params], alphas: Sequence[float]) -> dict[str, dict[str, list[float]]]:
         """By task vector, split and alpha: each by itself, all in one pass over the points."""
         n = len(alphas)
         settings = [[alpha * (s == t) for s in range(len(taus))] for t in range(len(taus)) for alpha in alphas]
@@ -234,13 +232,9 @@ def _tasks(taus: Mapping, heads: Mapping, data: Mapping, *more: str) -> tuple[st
     for name in (*names, *more):
         lacking = [what for what, each in (("head", heads), ("data", data)) if name not in each]
         if lacking:
-            raise InputError(
-                f"task '{name}' has no {' and no '.join(lacking)}: give both for {', '.join((*names, *more))}"
-            )
+            raise InputError(f"task '{name}' has no {' and no '.join(lacking)}: give both for {', '.join((*names, *more))}")
         if missing := {"val", "test"} - data[name].keys():
-            raise InputError(
-                f"task '{name}' has no split {', '.join(sorted(missing))}: alpha needs val, results need test"
-            )
+            raise InputError(f"task '{name}' has no split {', '.join(sorted(missing))}: alpha needs val, results need test")
     return names
 
 
@@ -258,9 +252,7 @@ def check_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
         raise InputError("no alpha given: a sweep needs at least one in [0, 1]", "alphas")
     for alpha in alphas:
         if not 0 <= alpha <= 1:
-            raise InputError(
-                f"alpha {alpha} is out of range: the sweep takes values in [0, 1], as the paper's", "alphas"
-            )
+            raise InputError(f"alpha {alpha} is out of range: the sweep takes values in [0, 1], as the paper's", "alphas")
     if list(alphas) != sorted(set(alphas)):
         raise InputError(f"alphas {', '.join(map(str, alphas))}: give each once, ascending", "alphas")
     return tuple(float(alpha) for alpha in alphas)

@@ -17,9 +17,7 @@ from tangent_lib.runtime.memory import enough_memory
 from tangent_lib.task_vectors import Function, Params, check_match
 
 EVAL_BATCH = 125  # on a processor, activations of more leave its caches; a GPU is busy with as many
-Head = (
-    Tensor | Callable[[Tensor], Tensor]
-)  # weights of a zero-shot head, (classes, dim), or any readout of the features
+Head = Tensor | Callable[[Tensor], Tensor]  # weights of a zero-shot head, (classes, dim), or any readout of the features
 Settings = Sequence[Sequence[float]]  # for each setting, one alpha per task vector
 FeaturesAt = Callable[[Settings, Sequence[int]], Iterator[list[Tensor]]]
 

@@ -76,7 +76,7 @@ class Experiment:
         True
     """
 
-    def __init__(self, materials: "Materials"):
+    def __init__(self, materials: "Materials"):  # noqa: UP037, a class of a floor above, known to type checkers alone
         self.materials, self.parameters, self.store = materials, materials.parameters, materials.store
 
     def untrained(self, seed: int) -> Experiment:
@@ -124,9 +124,7 @@ class Experiment:
         names = self.parameters.tasks
         single = {name: self.single_task(name, mode, seed) for name in names}
         zero_shot = {name: self.zero_shot(name) for name in names}
-        compute = lambda: task_addition(
-            *self._edited(mode, seed, names), single=single, **self._options(mode, zero_shot)
-        )
+        compute = lambda: task_addition(*self._edited(mode, seed, names), single=single, **self._options(mode, zero_shot))
         return self._kept("addition", self._editing_config(mode, seed, *names), compute, Addition)
 
     def negation(self, name: str, mode: str, seed: int) -> Negation:
@@ -143,9 +141,7 @@ class Experiment:
 
         def of(*some: str) -> dict[str, Negation]:
             zero_shot = {name: self.zero_shot(name) for name in (*some, control)}
-            return task_negation(
-                *self._edited(mode, seed, some, control), control=control, **self._options(mode, zero_shot)
-            )
+            return task_negation(*self._edited(mode, seed, some, control), control=control, **self._options(mode, zero_shot))
 
         def compute(name: str) -> Negation:
             if name in shared and not known:
@@ -168,9 +164,7 @@ class Experiment:
     def _xi(self, pair: Pair, mode: str, seed: int, settings: list[tuple[float, float]]) -> dict:
         way, materials, points = mode_named(mode), self.materials, self.parameters.points
         if pair[0] == pair[1]:
-            raise InputError(
-                f"pair {pair[0]}-{pair[1]}: a task has no interference with itself; name two different tasks"
-            )
+            raise InputError(f"pair {pair[0]}-{pair[1]}: a task has no interference with itself; name two different tasks")
         tests = [materials.task(name).split("test") for name in pair]
         counts = [points if self.parameters.exact_points else min(points, len(test)) for test in tests]
         with ways_out(WAYS_OUT):

@@ -182,9 +182,7 @@ def finetune(
                 snapshots.keep(step + 1, optimizer)
     theta = own.theta()
     if not all(value.isfinite().all() for value in theta.values()):
-        raise NotFinite(
-            f"the fine-tuned weights are not finite: the learning rate of {protocol.learning_rate} is too high"
-        )
+        raise NotFinite(f"the fine-tuned weights are not finite: the learning rate of {protocol.learning_rate} is too high")
     return {name: value.detach() for name, value in theta.items()}
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tangent_lib.runtime.errors import InputError, unknown
 
-# -- which weights: rules over parameter names of open_clip's vision transformers; what is not named stays, bit for bit 
+# -- which weights: rules over parameter names of open_clip's vision transformers; what is not named stays, bit for bit
 ATTENTION_WEIGHTS = r"\.attn\.(in_proj_weight|out_proj\.weight)$"
 ATTENTION_BIASES = r"\.attn\.(in_proj_bias|out_proj\.bias)$"
 MLP_WEIGHTS = r"\.mlp\.\w+\.weight$"

@@ -65,9 +65,7 @@ def _alphas(value: object) -> tuple[float, ...]:
 
 def _xi_alphas(value: object) -> tuple[float, ...] | None:
     found = numbers("xi_alphas", value)
-    if found is not None and (
-        not found or list(found) != sorted(set(found)) or not max(map(abs, found)) < float("inf")
-    ):
+    if found is not None and (not found or list(found) != sorted(set(found)) or not max(map(abs, found)) < float("inf")):
         raise InputError(f"xi_alphas '{value}': give finite numbers, each once, ascending, such as -1,0,1, or auto")
     return found
 
@@ -124,9 +122,7 @@ class Parameters(BaseModel):
     micro_batch: Annotated[int | None, BeforeValidator(lambda value: number("micro_batch", value))]
     checkpoints: Annotated[Path | None, BeforeValidator(_checkpoints)]
     device: Annotated[str, BeforeValidator(_device)]
-    store: Annotated[
-        Path, BeforeValidator(lambda value: from_root(value, os.environ.get("TANGENT_STORE", "runs/store")))
-    ]
+    store: Annotated[Path, BeforeValidator(lambda value: from_root(value, os.environ.get("TANGENT_STORE", "runs/store")))]
     data_root: Annotated[Path, BeforeValidator(lambda value: from_root(value, "data"))]
 
     @model_validator(mode="before")
@@ -241,9 +237,7 @@ def check_parameters(**given: object) -> Parameters:
         raise InputError(f"{'.'.join(map(str, first['loc']))} '{first['input']}': {first['msg']}") from None
 
 
-def _pairs(
-    value: object, names: tuple[str, ...], automatic: tuple[tuple[str, str], ...]
-) -> tuple[tuple[str, str], ...]:
+def _pairs(value: object, names: tuple[str, ...], automatic: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     if value == "auto":
         known = tuple(pair for pair in automatic if set(pair) <= set(names))
         return known or tuple(zip(names[::2], names[1::2]))
@@ -252,16 +246,12 @@ def _pairs(
     pairs = tuple(tuple(word.split("-")) for word in words(value))
     for i, pair in enumerate(pairs):
         if len(pair) != 2:
-            raise InputError(
-                f"pair '{'-'.join(pair)}': give two tasks with a hyphen between them, such as Textures-Scenes"
-            )
+            raise InputError(f"pair '{'-'.join(pair)}': give two tasks with a hyphen between them, such as Textures-Scenes")
         for name in pair:
             if name not in names:
                 raise unknown("task in a pair", name, names, "Others: -p tasks.")
         if pair[0] == pair[1]:
-            raise InputError(
-                f"pair '{pair[0]}-{pair[1]}': a task has no interference with itself; name two different tasks"
-            )
+            raise InputError(f"pair '{pair[0]}-{pair[1]}': a task has no interference with itself; name two different tasks")
         if set(pair) in map(set, pairs[:i]):
             raise InputError(f"pair '{'-'.join(pair)}' is given twice: name each pair once, in one order")
     if not pairs:

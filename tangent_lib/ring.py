@@ -73,9 +73,7 @@ def localised(kernel: Float[Tensor, "n n"], supports: Bool[Tensor, "tasks n"]) -
     return kernel * (supports.T.to(kernel.dtype) @ supports.to(kernel.dtype))
 
 
-def regress(
-    kernel: Float[Tensor, "n n"], support: Bool[Tensor, " n"], target: Float[Tensor, " n"]
-) -> Float[Tensor, " n"]:
+def regress(kernel: Float[Tensor, "n n"], support: Bool[Tensor, " n"], target: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     """Kernel regression without ridge on one task: f(x) = sum_{x_i in D_t} beta_i k(x_i, x), of least kernel norm.
 
     The target is read on the support only; f comes back on all points. Eigenvalues below 1e-13 of the largest of the

@@ -86,9 +86,7 @@ def _watchable(f: Function, params: Params, point: Inputs) -> tuple[list[str], l
         return names, rest
 
 
-def _points_at_a_time(
-    f: Function, params: Params, names: list[str], rest: list[str], point: Inputs, memory: int
-) -> int:
+def _points_at_a_time(f: Function, params: Params, names: list[str], rest: list[str], point: Inputs, memory: int) -> int:
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:

@@ -51,9 +51,7 @@ def _bilinear(func: Callable) -> Callable:
 
         def along(k: int) -> Tensor | None:
             da, db = tangent_of(a, k), tangent_of(b, k)
-            return _sum(
-                func(da, b0, *rest) if da is not None else None, func(a0, db, *rest) if db is not None else None
-            )
+            return _sum(func(da, b0, *rest) if da is not None else None, func(a0, db, *rest) if db is not None else None)
 
         return func(a0, b0, *rest), along
 

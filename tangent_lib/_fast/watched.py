@@ -154,13 +154,9 @@ def _conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> 
     if groups != 1 or isinstance(padding, str):
         raise NotWatched(_first((weight, bias)).label)
     y = F.conv2d(x, _value(weight), _value(bias), stride, padding, dilation)
-    patches = (
-        F.unfold(entering, weight.shape[-2:], dilation, padding, stride).mT if isinstance(weight, Watched) else None
-    )
+    patches = F.unfold(entering, weight.shape[-2:], dilation, padding, stride).mT if isinstance(weight, Watched) else None
     pixels = lambda g: g.flatten(start_dim=2).mT
-    return _note(
-        (weight, bias), y, patches, pixels, (lambda g: g.sum(dim=(2, 3))) if isinstance(bias, Watched) else None
-    )
+    return _note((weight, bias), y, patches, pixels, (lambda g: g.sum(dim=(2, 3))) if isinstance(bias, Watched) else None)
 
 
 def _layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5) -> Tensor:

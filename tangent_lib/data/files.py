@@ -172,9 +172,7 @@ def _mat(path: Path, variables: tuple[str, ...], dataset: str) -> dict:
         ) from error
     missing = [name for name in variables if name not in content]
     if missing:
-        raise InputError(
-            f"{dataset}: {path} has no variable {', '.join(missing)}: it is another file, or another dataset's"
-        )
+        raise InputError(f"{dataset}: {path} has no variable {', '.join(missing)}: it is another file, or another dataset's")
     return content
 
 
@@ -187,9 +185,7 @@ def _idx(path: Path, axes: int, dataset: str) -> ndarray:
         raise InputError(f"{dataset}: {path} cannot be read ({error}): put a good copy in its place") from error
     start = 4 + 4 * axes
     if data[:4] != bytes((0, 0, 8, axes)) or len(data) < start:
-        raise InputError(
-            f"{dataset}: {path} is no IDX file of bytes with {axes} axes, it begins with {data[:4].hex(' ')}"
-        )
+        raise InputError(f"{dataset}: {path} is no IDX file of bytes with {axes} axes, it begins with {data[:4].hex(' ')}")
     shape = np.frombuffer(data[4:start], ">i4").tolist()
     if len(data) - start != math.prod(shape):
         raise InputError(

@@ -121,9 +121,7 @@ def labels_of_folders(manifest: Manifest, folders: Iterable[str]) -> tuple[list[
     twice = [label for label, count in Counter(labels.values()).items() if count > 1]
     if twice:
         same = [folder for folder in folders if labels[folder] == twice[0]]
-        raise InputError(
-            f"{manifest.name}: class folders {_some(same)} are all the class '{names[twice[0]]}': leave one"
-        )
+        raise InputError(f"{manifest.name}: class folders {_some(same)} are all the class '{names[twice[0]]}': leave one")
     return names, labels
 
 

@@ -127,17 +127,13 @@ def load_manifest(name: str, data_root: str | Path | None = None) -> Manifest:
 
 def _paths(data_root: str | Path | None) -> dict[str, Path]:
     if not MANIFESTS.is_dir():
-        raise InputError(
-            f"no manifests at {MANIFESTS}: tangent_lib works from a checkout; install it with pip install -e ."
-        )
+        raise InputError(f"no manifests at {MANIFESTS}: tangent_lib works from a checkout; install it with pip install -e .")
     own = [] if data_root is None else Path(data_root, OWN).glob("*.yaml")
     return {path.stem: path for path in (*MANIFESTS.glob("*.yaml"), *own)}
 
 
 @cache
-def task_names(
-    kind: str | None = None, control: bool | None = None, data_root: str | Path | None = None
-) -> tuple[str, ...]:
+def task_names(kind: str | None = None, control: bool | None = None, data_root: str | Path | None = None) -> tuple[str, ...]:
     """The names of all manifests, or those of one kind, with or without the control tasks.
 
     Example:

@@ -84,9 +84,7 @@ class _Rows:
         what = f"row {first + row} of {path}"
         data = self._group(number)[row].as_py()["bytes"]
         if data is None:
-            raise InputError(
-                f"{self._dataset}: {what} has only the path of an image: take a file with the images in it"
-            )
+            raise InputError(f"{self._dataset}: {what} has only the path of an image: take a file with the images in it")
         return decode(io.BytesIO(data), what, self._dataset)
 
     def _group(self, number: int) -> pa.ChunkedArray:
@@ -126,9 +124,7 @@ def _open(path: Path, dataset: str) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(path) as file:
             yield file
     except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{dataset}: {path} cannot be read as parquet ({error}): put a good copy in its place"
-        ) from error
+        raise InputError(f"{dataset}: {path} cannot be read as parquet ({error}): put a good copy in its place") from error
 
 
 def _columns(schema: pa.Schema, path: Path, dataset: str) -> tuple[str, str, tuple[str, ...] | None]:
@@ -158,9 +154,7 @@ def _has_bytes(kind: pa.DataType) -> bool:
 
 def _labels(column: pa.ChunkedArray, path: Path, dataset: str) -> np.ndarray:
     kind = column.type
-    if column.null_count or not (
-        pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    ):
+    if column.null_count or not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise InputError(
             f"{dataset}: labels in {path} are of type {kind}, and {column.null_count} are missing: numbers or names are "
             "needed, one in each row"

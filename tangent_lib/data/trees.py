@@ -162,9 +162,7 @@ def _read_list(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read as a list of images ({error}): put a good copy in its place"
-        ) from error
+        raise InputError(f"{path} cannot be read as a list of images ({error}): put a good copy in its place") from error
     lines = [line.strip() for line in lines if line.strip()]
     if not lines:
         raise InputError(f"{path} lists no images: put a good copy in its place")
@@ -195,8 +193,5 @@ def _listed(manifest: Manifest, root: Path, lists: dict[str, list[str]], folders
         raise InputError(f"{manifest.name}: class folders without a listed image in {root}: {', '.join(unlisted[:5])}")
     return Listing(
         names,
-        *(
-            in_order(file_item(root, path, labels[_class(path)], manifest.name) for path in some)
-            for some in lists.values()
-        ),
+        *(in_order(file_item(root, path, labels[_class(path)], manifest.name) for path in some) for some in lists.values()),
     )

@@ -76,9 +76,7 @@ class Materials:
             return parameters.protocol
         epochs, images = self.task(name).manifest.epochs, len(self.task(name).split("train"))
         if epochs is None:
-            raise InputError(
-                f"steps 'epochs': the manifest of {name} names no epochs; add them, or give a number of steps"
-            )
+            raise InputError(f"steps 'epochs': the manifest of {name} names no epochs; add them, or give a number of steps")
         batches = max(1, images // parameters.protocol.batch_size)
         return parameters.protocol.model_copy(update={"steps": epochs * batches})
 
@@ -95,9 +93,7 @@ class Materials:
 
         def compute() -> tuple[Params, dict]:
             size = sum(self.clip.theta_0[key].nbytes for key in trained)
-            check_disk(
-                self.store.root, 4 * size / 1e9, f"fine-tuning {name}, with its state,"
-            )  # weights three times, result
+            check_disk(self.store.root, 4 * size / 1e9, f"fine-tuning {name}, with its state,")  # weights three times, result
             theta = finetune(
                 self.clip.f,
                 self.clip.theta_0,

@@ -160,9 +160,7 @@ def typed_record(values: dict) -> Record:
     """The JSON values of a recorded file with their types."""
     name = lambda key: key.replace(" ", "_")  # of a distance
     named = lambda grid: {name(key): value for key, value in grid.items()}
-    grids = {
-        mode: {pair: named(grid) for pair, grid in each.items()} for mode, each in values.get("xi_grids", {}).items()
-    }
+    grids = {mode: {pair: named(grid) for pair, grid in each.items()} for mode, each in values.get("xi_grids", {}).items()}
     return TypeAdapter(Record).validate_python({**values, "xi_grids": grids})
 
 
@@ -213,9 +211,7 @@ def as_json(value: object) -> object:
         {'linear': {'cosine': 0.5}}
     """
     if is_dataclass(value):
-        value = {
-            each.name: getattr(value, each.name) for each in fields(value) if getattr(value, each.name) is not None
-        }
+        value = {each.name: getattr(value, each.name) for each in fields(value) if getattr(value, each.name) is not None}
     if isinstance(value, dict):
         return {key: as_json(each) for key, each in value.items()}
     return [as_json(each) for each in value] if isinstance(value, (list, tuple)) else value

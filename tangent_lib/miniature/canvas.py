@@ -39,9 +39,7 @@ class Canvas:
     def noise(self, cells: int) -> np.ndarray:
         """Smooth noise in [0, 1] with about ``cells`` bumps across the image, ``(n, size, size)``."""
         coarse = self.rng.random((self.n, cells + 1, cells + 1), dtype=np.float32)
-        fine = zoom(
-            coarse, (1, self.size / (cells + 1), self.size / (cells + 1)), order=1, mode="nearest", grid_mode=True
-        )
+        fine = zoom(coarse, (1, self.size / (cells + 1), self.size / (cells + 1)), order=1, mode="nearest", grid_mode=True)
         return gaussian_filter(fine, (0, 1, 1))
 
     # -- drawing ---------------------------------------------------------------------------------------------------

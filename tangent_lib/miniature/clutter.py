@@ -29,9 +29,7 @@ def _one(u, v, w):
 
 
 def _two(u, v, w):
-    return union(
-        bow(u, v - 0.42, 0.5, -0.6, 0.9 * _PI, w), stroke(u, v, [(0.41, 0.14), (-0.5, -0.93), (0.55, -0.93)], w)
-    )
+    return union(bow(u, v - 0.42, 0.5, -0.6, 0.9 * _PI, w), stroke(u, v, [(0.41, 0.14), (-0.5, -0.93), (0.55, -0.93)], w))
 
 
 def _three(u, v, w):

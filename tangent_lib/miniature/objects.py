@@ -64,9 +64,7 @@ def mushroom(c: Canvas) -> None:
 def key(c: Canvas) -> None:
     u, v, ink, _ = _stage(c, np.pi)
     c.paint(np.abs(circle(u + 0.55, v, c.uniform(0.24, 0.32))) - c.uniform(0.07, 0.13), ink)
-    teeth = union(
-        segment(u, v, (0.8, 0), (0.8, -0.28), 0.08), segment(u, v, (0.5, 0), (0.5, c.uniform(-0.3, -0.15)), 0.08)
-    )
+    teeth = union(segment(u, v, (0.8, 0), (0.8, -0.28), 0.08), segment(u, v, (0.5, 0), (0.5, c.uniform(-0.3, -0.15)), 0.08))
     c.paint(union(segment(u, v, (-0.25, 0), (0.9, 0), 0.08), teeth), ink)
     _occlude(c)
 

@@ -58,9 +58,7 @@ def training_images(tasks: Iterable[str], recipe: dict) -> tuple[np.ndarray, lis
     return np.concatenate(images), shown
 
 
-def write_captions(
-    shown: list[tuple[str, int]], manifests: Mapping[str, Wording], stage: str, recipe: dict
-) -> list[str]:
+def write_captions(shown: list[tuple[str, int]], manifests: Mapping[str, Wording], stage: str, recipe: dict) -> list[str]:
     """The captions of a stage, ``captions_per_image`` for every picture in turn."""
     rngs = {task: generator(task, "captions") for task in manifests}
     texts = []

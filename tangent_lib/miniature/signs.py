@@ -37,9 +37,7 @@ def _street(c: Canvas):
     c.fill(c.colour((0.5, 0.66), (0.0, 0.5), (0.35, 1.0)))
     c.paint(c.y - skyline, c.colour((0.05, 0.42), (0.05, 0.7), (0.1, 0.7)))
     c.blend(0.7 * c.noise(11) * (c.y < skyline), c.colour((0.1, 0.4), (0.1, 0.6), (0.05, 0.4)))
-    c.paint(
-        box(c.x - c.uniform(-2, 2), c.y + 0.7, c.uniform(0.2, 0.8), c.uniform(0.3, 1.5)), c.colour(value=(0.2, 0.9))
-    )
+    c.paint(box(c.x - c.uniform(-2, 2), c.y + 0.7, c.uniform(0.2, 0.8), c.uniform(0.3, 1.5)), c.colour(value=(0.2, 0.9)))
     c.paint(circle(c.x - c.choice([-1, 1]), c.y - c.uniform(-1, 1), c.uniform(0, 0.35)), c.colour())
     dx, dy = c.uniform(-0.2, 0.2), c.uniform(-0.2, 0.2)
     c.paint(box(c.x - dx, c.y - dy + 1, c.uniform(0.03, 0.09), 1), c.colour(saturation=(0, 0.1), value=(0.2, 0.7)))

@@ -55,9 +55,7 @@ def _car(c: Canvas, body, roof, pillars, wheels=(-0.55, 0.55), radius=0.17, glas
     for x in pillars:
         panes = cut(panes, np.abs(shift - x) - 0.03)
     c.paint(panes, glass)
-    c.paint(
-        both(lower, np.abs(u) - 0.9, 0.86 - np.abs(u), np.abs(v + 0.08) - 0.05), c.colour((0, 0.15), value=(0.5, 1))
-    )
+    c.paint(both(lower, np.abs(u) - 0.9, 0.86 - np.abs(u), np.abs(v + 0.08) - 0.05), c.colour((0, 0.15), value=(0.5, 1)))
     _finish(c, u, v, wheels, radius)
 
 

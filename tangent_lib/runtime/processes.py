@@ -55,9 +55,7 @@ def own_device(device: str) -> str:
         >>> own_device("cpu")
         'cpu'
     """
-    number, processes = (
-        int(os.environ.get(name, default)) for name, default in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
-    )
+    number, processes = (int(os.environ.get(name, default)) for name, default in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)))
     if device != "cuda" or processes == 1:
         return device
     if processes > torch.cuda.device_count():
@@ -103,7 +101,5 @@ def fetch_together(
     processes.wait_for_everyone()
     found = store.find(kind, config)
     if found is None:
-        raise InputError(
-            f"process {processes.process_index} does not see the store '{store.root}': it must be shared by all"
-        )
+        raise InputError(f"process {processes.process_index} does not see the store '{store.root}': it must be shared by all")
     return found
