@@ -18,6 +18,8 @@ import torch
 
 from tangent_lib.cost import counted_steps as step_counts
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 SMALL = {
     "linear_step": ["--batch-size", "3", "--pairs", "2"],

@@ -80,6 +80,7 @@ def test_a_setting_needs_one_alpha_per_vector(toy, linearized):
         predict(f, theta_0, [tau, sigma], [(0.5,)], head, data, linearized)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("linearized", [False, True])
 def test_on_the_miniature_one_pass_equals_one_evaluation_an_alpha(random_clip, task, rng, few, linearized):
     digits, theta_0 = task("Digits"), random_clip.theta_0

@@ -18,6 +18,8 @@ from tangent_lib.modes import MODES, mode_named
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.task_vectors import apply, negate, total
 
+pytestmark = pytest.mark.slow
+
 GRID, NAMES, CONTROL, IMAGES = (0.0, 0.5, 1.0), ("Digits", "Signs"), "Objects", 120
 LINEARISED = [mode for mode in MODES if mode_named(mode).linearized]
 

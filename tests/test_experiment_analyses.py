@@ -17,6 +17,8 @@ from tangent_lib.parameters import check_parameters
 from tangent_lib.runtime.errors import InputError, in_full
 from tangent_lib.task_vectors import apply, cosine, total
 
+pytestmark = pytest.mark.slow
+
 PAIR = ("Digits", "Signs")
 
 

@@ -126,6 +126,7 @@ def test_cells_are_short_and_define_no_classes(notebook):
 
 
 # -- in a live kernel --------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_the_setup_cell_can_be_run_again_and_after_a_change(path, notebook, tmp_path):
     """Run twice, and once more after a change, it is right each time; a misspelt name of papermill's is refused."""
     parameters, setup = code(notebook)[:2]

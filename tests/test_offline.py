@@ -5,8 +5,11 @@ import subprocess
 import sys
 
 import nbformat
+import pytest
 
 from tangent_lib.runtime.disk import ROOT
+
+pytestmark = pytest.mark.slow
 
 GUARD = """
 import sys

@@ -16,6 +16,8 @@ from tangent_lib.parameters import check_parameters
 from tangent_lib.runtime.errors import InputError
 from tests.data.small_files import write_all
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(publish, random_clip, tmp_path):

@@ -17,6 +17,8 @@ from tangent_lib.modes import ABLATION_MODES, ALL_MODES, TRAININGS
 from tangent_lib.parameters import check_parameters
 from tangent_lib.runtime.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 SHORT = {"tasks": "Digits", "steps": "2", "batch_size": "8"}
 
 

@@ -12,6 +12,8 @@ from tangent_lib.experiments import recording, records
 from tangent_lib.experiments.records import Summary, read_record
 from tangent_lib.models import clip as clips
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def quick(run, monkeypatch, tmp_path):

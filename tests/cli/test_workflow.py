@@ -18,6 +18,8 @@ from tangent_lib.cli.workflow_config import PAGES
 from tangent_lib.modes import PAPER, TRAININGS
 from tangent_lib.runtime.disk import ROOT
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent
 BOOK = "runs/workflow/book/ViT-Mini-8"
 RECORD = "runs/workflow/records/ViT-B-32"

@@ -20,6 +20,8 @@ from tangent_lib.cost.measured_steps import WAYS, step_costs
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.private_doors import shapes_without_content
 
+pytestmark = pytest.mark.slow
+
 # width, layers, patch, dim
 SHAPES = {"ViT-B-32": (768, 12, 32, 512), "ViT-B-16": (768, 12, 16, 512), "ViT-L-14": (1024, 24, 14, 768)}
 

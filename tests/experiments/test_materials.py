@@ -14,6 +14,8 @@ from tangent_lib.runtime.disk import DiskFull
 from tangent_lib.runtime.errors import InputError, NotFinite, in_full
 from tangent_lib.task_vectors import subtract
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("Digits", "Signs")
 PLAIN, LINEAR = TRAININGS["non-linear"], TRAININGS["linear"]
 

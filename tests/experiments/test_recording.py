@@ -15,6 +15,8 @@ from tangent_lib.experiments.records import Summary, read_record, recorded_path
 from tangent_lib.parameters import check_parameters
 from tangent_lib.runtime.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 
 def experiment(tmp_path, **parameters):
     return Experiment(Materials(check_parameters(store=str(tmp_path), tasks="Signs,Digits", **parameters)))

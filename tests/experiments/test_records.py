@@ -29,6 +29,8 @@ from tangent_lib.experiments.records import (
 from tangent_lib.modes import ATTENTION_MODES, MINIATURES, MODES
 from tangent_lib.parameters import check_parameters
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("Digits", "Signs")
 
 

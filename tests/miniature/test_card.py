@@ -16,6 +16,8 @@ from tangent_lib.miniature.pretrain import RECIPE
 from tangent_lib.models.clip import load_clip, zero_shot_head
 from tangent_lib.modes import MINIATURES
 
+pytestmark = pytest.mark.slow
+
 MODEL = "ViT-Mini-8"
 ALL = task_names("miniature")
 LEARNT = task_names("miniature", control=False)

@@ -17,6 +17,8 @@ from tangent_lib.modes import SELECTIONS, select
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.task_vectors import apply
 
+pytestmark = pytest.mark.slow
+
 TEXT = {"context_length": 16, "width": 16, "heads": 2, "layers": 1}
 TIMM = {"image_size": 64, "timm_pool": "", "timm_proj": "linear"}
 VIT = {"image_size": 32, "patch_size": 16, "width": 32, "head_width": 16, "layers": 2}

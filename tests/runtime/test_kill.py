@@ -7,7 +7,11 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from tangent_lib.runtime.disk import ROOT
+
+pytestmark = pytest.mark.slow
 
 PROGRAM = """
 import json, sys

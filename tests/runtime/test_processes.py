@@ -16,6 +16,8 @@ from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.processes import fetch_together, own_device
 from tangent_lib.runtime.store import Store
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import json
 import sys

@@ -20,6 +20,8 @@ from tangent_lib.finetuning import Execution, Protocol, finetune
 from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.snapshots import Snapshots
 
+pytestmark = pytest.mark.slow
+
 STEPS = 30
 PROTOCOL = Protocol(steps=STEPS, batch_size=8, learning_rate=0.05)
 
