@@ -138,9 +138,6 @@ class Unpickler(pickle.Unpickler):
 def read_pickle(stream: io.BufferedIOBase, admitted: Admitted = ADMITTED) -> tuple[object, dict[str, Storage]]:
     """One pickle from a stream, which is left right behind it: what it holds, and the storages that it refers to.
 
-    Raises:
-        Exception: of any kind, for a pickle that is damaged or made to do harm.
-
     Example:
         >>> import os
         >>> found, _ = read_pickle(io.BytesIO(pickle.dumps({"weight": 1, "harm": os.system})))

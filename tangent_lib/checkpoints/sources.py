@@ -36,11 +36,7 @@ class Folder:
         self.spellings = tuple(dict.fromkeys((family.model(model), model)))
 
     def finetuned(self, tasks: Sequence[str]) -> dict[str, Source]:
-        """The file of every task.
-
-        Raises:
-            InputError: naming all that are missing, and where they were looked for.
-        """
+        """The file of every task."""
         found = {task: self._first(self.family.paths, task) for task in tasks}
         missing = [task for task in tasks if found[task] is None]
         if missing:
@@ -65,11 +61,7 @@ class Folder:
 
 
 class Hub:
-    """Checkpoints on the hub, downloaded into its cache; ``revision`` is a commit, without which the newest is taken.
-
-    Raises:
-        InputError: for a family that is not on the hub, or has no such model.
-    """
+    """Checkpoints on the hub, downloaded into its cache; ``revision`` is a commit, without which the newest is taken."""
 
     def __init__(self, family: Family, model: str, revision: str | None = None):
         if family.repository is None:
@@ -79,11 +71,7 @@ class Hub:
         self.family, self.model, self.revision = family, family.model(model), revision
 
     def finetuned(self, tasks: Sequence[str]) -> dict[str, Source]:
-        """The file of every task.
-
-        Raises:
-            InputError: without a network, or for a file that the repository does not have; with the ways out.
-        """
+        """The file of every task."""
         found = {}
         for task in tasks:
             source = self._first(self.family.paths, task)

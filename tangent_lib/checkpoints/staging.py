@@ -21,12 +21,6 @@ def staged(folder: Path, last: str, size: int = 0) -> Iterator[Path]:
 
     If anything fails before, ``folder`` stays as it was.
 
-    Args:
-        size: bytes that will be written, about.
-
-    Raises:
-        InputError: if the folder cannot be written or the disk is too small.
-
     Example:
         >>> folder = Path(tempfile.mkdtemp(), "new")
         >>> with staged(folder, last="record.json") as temporary:

@@ -11,9 +11,6 @@ from tangent_lib.modes import MINIATURE, MINIATURES, PARAMETERS
 def check_values(parameters: Mapping[str, str]) -> None:
     """Refuse values that cannot be used. Real data and a GPU may not be there yet, so neither is asked for.
 
-    Raises:
-        InputError: as ``check_parameters`` and ``models.clip.check_model`` do.
-
     Example:
         >>> check_values({"steps": "many"})
         Traceback (most recent call last):

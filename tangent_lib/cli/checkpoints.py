@@ -1,8 +1,8 @@
 """Published checkpoints from the command line.
 
-    tangent checkpoints list
-    tangent checkpoints import tall_masks --model ViT-B-32 [--from FOLDER]
-    tangent checkpoints export --task Cars --training linear -p model ViT-B-32
+tangent checkpoints list
+tangent checkpoints import tall_masks --model ViT-B-32 [--from FOLDER]
+tangent checkpoints export --task Cars --training linear -p model ViT-B-32
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def import_(
     /,
     *,
     model: Annotated[str, Parameter(help="an open_clip model")] = "ViT-B-32",
-    pretrained: Annotated[
-        str, Parameter(help="the weights that they were fine-tuned from; auto: OpenAI's")
-    ] = PARAMETERS["pretrained"],
+    pretrained: Annotated[str, Parameter(help="the weights that they were fine-tuned from; auto: OpenAI's")] = PARAMETERS[
+        "pretrained"
+    ],
     folder: Annotated[
         str | None, Parameter(name="--from", help="a folder of files that lie here; without, the hub's")
     ] = None,

@@ -1,8 +1,8 @@
 """Work for a command line or a cluster: fine-tune into the store, or say beforehand what fine-tuning will take.
 
-    tangent finetune --task Cars --training linear -p model ViT-B-16 -p seeds 0
-    tangent dry-run -p model ViT-B-16
-    accelerate launch --multi_gpu --num_processes 4 -m tangent_lib.cli finetune ...
+tangent finetune --task Cars --training linear -p model ViT-B-16 -p seeds 0
+tangent dry-run -p model ViT-B-16
+accelerate launch --multi_gpu --num_processes 4 -m tangent_lib.cli finetune ...
 """
 
 from __future__ import annotations
@@ -64,11 +64,7 @@ def drawn_control_run(given: dict[str, str]) -> Experiment:
 
 
 def finetune_job(run: Experiment, tasks: Sequence[str], training: str) -> list[dict]:
-    """Fine-tune some tasks for every seed of the run, unless the store has it; a record a task and seed.
-
-    Raises:
-        InputError: for an unknown task or training.
-    """
+    """Fine-tune some tasks for every seed of the run, unless the store has it; a record a task and seed."""
     kind, records = training_named(training), []
     if run.materials.replaces(kind):
         raise InputError("checkpoints take the place of non-linear fine-tuning: leave them out, or take another training")

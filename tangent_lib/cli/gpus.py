@@ -36,9 +36,6 @@ def visible() -> list[str]:
 def take(names: Sequence[str], count: int, pause: float = 1.0) -> list[str]:
     """So many of these GPUs that are free, waiting until there are. They are held until this process and its children end.
 
-    Raises:
-        InputError: if there are fewer than ``count`` in all.
-
     Example:
         >>> take(["0", "1"], 3)
         Traceback (most recent call last):

@@ -24,9 +24,6 @@ Given = Annotated[
 def given_parameters(pairs: Sequence[Sequence[str]]) -> dict[str, str]:
     """Parameters given as ``-p NAME VALUE`` on a command line.
 
-    Raises:
-        InputError: for an unknown name, or one given twice.
-
     Example:
         >>> given_parameters([["model", "ViT-B-16"], ["seeds", "0,1"]])
         {'model': 'ViT-B-16', 'seeds': '0,1'}

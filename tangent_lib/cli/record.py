@@ -56,11 +56,7 @@ def leave_receipt(run: Experiment, sections: Sequence[str], path: Path) -> None:
 
 
 def update_record(run: Experiment, sections: Sequence[str]) -> None:
-    """Write the record of a model with these sections in it, unless it holds the same results already.
-
-    Raises:
-        InputError: where the file holds results of another configuration, which would be lost.
-    """
+    """Write the record of a model with these sections in it, unless it holds the same results already."""
     from tangent_lib.experiments.recording import make_record
     from tangent_lib.experiments.records import read_recorded, recorded_path, typed_record
 

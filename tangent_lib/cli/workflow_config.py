@@ -76,9 +76,6 @@ class Config(BaseModel):
 def read_config(config: Mapping[str, object]) -> Config:
     """The configuration that Snakemake read, checked.
 
-    Raises:
-        InputError: for an unknown key or a value that cannot be used.
-
     Example:
         >>> read_config({"records": {"ViT-B-32": {"seeds": [0]}}}).records["ViT-B-32"].pages
         False
@@ -97,9 +94,6 @@ def read_config(config: Mapping[str, object]) -> Config:
 
 def read_arguments(line: str) -> dict[str, str]:
     """Parameters written as papermill takes them.
-
-    Raises:
-        InputError: for anything but ``-p NAME VALUE`` with a known name, given once.
 
     Example:
         >>> read_arguments("-p model ViT-B-16 -p seeds 0,1")

@@ -130,9 +130,6 @@ class ModelJobs:
 def read_parts(config: Config) -> dict[tuple[str, str], ModelJobs]:
     """The parts of a configuration: ``("book", FOLDER)`` first, then a ``("records", FOLDER)`` for each recorded model.
 
-    Raises:
-        InputError: for parameters, tasks or seeds that cannot be used.
-
     Example:
         >>> from tangent_lib.cli.workflow_config import read_config
         >>> list(read_parts(read_config({"records": {"ViT-B-32": {}}})))

@@ -49,16 +49,6 @@ class Fetched:
 def fetch(manifest: Manifest, data_root: str | Path, only: int | None = None) -> Fetched:
     """Bring a dataset into the first of its manifest's folders, from the first source that has all of it.
 
-    Args:
-        manifest: names the sources, in order of preference.
-        data_root: where the dataset's folder is.
-        only: the number of the one source to use, counted from 0.
-
-    Raises:
-        InputError: if no source works, with the reason of each and the ways out. Complete files and the beginnings of
-            broken ones are kept for the next run; no other ones are left.
-        DiskFull: if there is not enough room, or the disk fills up meanwhile, likewise.
-
     Example:
         >>> from tangent_lib.data.manifests import load_manifest
         >>> fetch(load_manifest("MNIST"), "data", only=9)

@@ -38,11 +38,7 @@ SVHN_FILES = ("train_32x32.mat", "test_32x32.mat")
 
 
 def read_cars(folder: Path, manifest: Manifest) -> Listing:
-    """Stanford Cars as it is distributed: ``cars_train/``, ``cars_test/``, and annotations in Matlab files.
-
-    Raises:
-        InputError: for files of another structure, annotated images that are missing, or classes that do not fit.
-    """
+    """Stanford Cars as it is distributed: ``cars_train/``, ``cars_test/``, and annotations in Matlab files."""
     found = _mat(folder / CARS_META, ("class_names",), manifest.name)["class_names"]
     names, labels = labels_of_names(manifest, [str(name) for name in np.atleast_1d(found)], str(folder / CARS_META))
     splits = []
@@ -63,11 +59,7 @@ def read_cars(folder: Path, manifest: Manifest) -> Listing:
 
 
 def read_svhn(folder: Path, manifest: Manifest) -> Listing:
-    """SVHN's cropped digits: images of height x width x 3 along the last axis of ``X``, labels ``y``, where 10 means 0.
-
-    Raises:
-        InputError: for files of another structure, or labels that are no digits.
-    """
+    """SVHN's cropped digits: images of height x width x 3 along the last axis of ``X``, labels ``y``, where 10 means 0."""
     splits, all_labels = [], {}
     for path in (folder / file for file in SVHN_FILES):
         content = _mat(path, ("X", "y"), manifest.name)
@@ -85,11 +77,7 @@ def read_svhn(folder: Path, manifest: Manifest) -> Listing:
 
 
 def read_mnist(folder: Path, manifest: Manifest) -> Listing:
-    """MNIST as it is distributed: IDX files, compressed or not, in any folder, such as ``MNIST/raw/``.
-
-    Raises:
-        InputError: for files that are truncated or of another structure, or labels that are no digits.
-    """
+    """MNIST as it is distributed: IDX files, compressed or not, in any folder, such as ``MNIST/raw/``."""
     splits, all_labels = [], {}
     for needs in MNIST_FILES:
         paths = [first_match(folder, either_compressed(need)) for need in needs]
@@ -112,11 +100,7 @@ def either_compressed(need: str) -> str:
 
 
 def read_gtsrb(folder: Path, manifest: Manifest) -> Listing:
-    """GTSRB as it is distributed: ``GTSRB/Training/00000/*.ppm`` and, for test, one folder and a table of labels.
-
-    Raises:
-        InputError: for a table of another structure, images in it that are missing, or classes that do not fit.
-    """
+    """GTSRB as it is distributed: ``GTSRB/Training/00000/*.ppm`` and, for test, one folder and a table of labels."""
     root, test_root, table = folder / GTSRB_TRAIN, folder / GTSRB_TEST, folder / GTSRB_TABLE
     names, labels = labels_of_folders(manifest, class_folders(root))
     train = []

@@ -50,11 +50,7 @@ def first_match(folder: Path, need: str) -> Path | None:
 
 
 def decode(source: Path | BytesIO, what: str, dataset: str) -> Image.Image:
-    """Decode an image to RGB.
-
-    Raises:
-        InputError: naming the image and the dataset, if it does not decode.
-    """
+    """Decode an image to RGB."""
     try:
         with Image.open(source) as image:
             return image.convert("RGB")
@@ -84,9 +80,6 @@ def labels_of_folders(manifest: Manifest, folders: Iterable[str]) -> tuple[list[
 
     A manifest that maps folders to names fixes all labels, even if only some of the folders are there. One that lists names
     needs as many folders; labels follow the names of the folders, or, if these are other names, their alphabetical order.
-
-    Raises:
-        InputError: for folders that the manifest does not name, or a number of them other than that of its names.
 
     Example:
         >>> from tangent_lib.data.manifests import load_manifest
@@ -131,14 +124,6 @@ def labels_of_names(manifest: Manifest, found: Sequence[str], where: str) -> tup
     These names count as those of the manifest but for case, spaces and punctuation. Where some differ more, as ImageNet's
     first names do from CLIP's, the order decides, if there are as many and at least half of them are alike in their places.
 
-    Args:
-        manifest: without ``classes``, the names that were found are used.
-        found: names, in the order of their numbers in the files.
-        where: the file that names them.
-
-    Raises:
-        InputError: for names that the manifest does not have.
-
     Example:
         >>> from tangent_lib.data.manifests import load_manifest
         >>> labels_of_names(load_manifest("EuroSAT"), ["Sea Lake", "annual crop land"], "train.parquet")[1]
@@ -161,15 +146,7 @@ def labels_of_names(manifest: Manifest, found: Sequence[str], where: str) -> tup
 
 
 def numbered_classes(manifest: Manifest, labels: dict[str, np.ndarray]) -> list[str]:
-    """The names of all classes, for files that know them by their labels only.
-
-    Args:
-        manifest: must name the classes.
-        labels: of each file, by its path.
-
-    Raises:
-        InputError: if the manifest names no classes, or has none for one of the labels.
-    """
+    """The names of all classes, for files that know them by their labels only."""
     if manifest.classes is None:
         raise InputError(f"{manifest.name}: {next(iter(labels))} names no classes: give `classes` in the manifest")
     names, _ = _known(manifest.classes)
@@ -179,11 +156,7 @@ def numbered_classes(manifest: Manifest, labels: dict[str, np.ndarray]) -> list[
 
 
 def check_range(dataset: str, labels: np.ndarray, count: int, where: str) -> None:
-    """Check that labels are from 0 to ``count`` - 1.
-
-    Raises:
-        InputError: naming those that are not.
-    """
+    """Check that labels are from 0 to ``count`` - 1."""
     strange = np.unique(labels[(labels < 0) | (labels >= count)])
     if len(strange):
         raise InputError(
@@ -193,11 +166,7 @@ def check_range(dataset: str, labels: np.ndarray, count: int, where: str) -> Non
 
 
 def same_classes(dataset: str, train: Iterable[str], test: Iterable[str]) -> None:
-    """Check that train and test have images of the same classes.
-
-    Raises:
-        InputError: listing those that only one of them has.
-    """
+    """Check that train and test have images of the same classes."""
     train, test = set(train), set(test)
     if train != test:
         only = {"train": train - test, "test": test - train}

@@ -30,9 +30,6 @@ def read_parquet(folder: Path, manifest: Manifest, test: str = "test") -> Listin
 
     The image column holds bytes. The label column holds numbers, whose class names stand in the files or, if not, are those
     of the manifest; or it holds the names.
-
-    Raises:
-        InputError: for files that are missing, damaged or of another structure, or classes that do not fit the manifest.
     """
     splits = [_Rows(_files(folder, split, manifest.name), manifest.name) for split in ("train", test)]
     where = [str(rows.paths[0]) for rows in splits]

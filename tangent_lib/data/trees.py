@@ -36,17 +36,7 @@ SUN397_PLACES = (".", "SUN397", "Partitions", "SUN397/Partitions")
 
 
 def read_folders(folder: Path, manifest: Manifest, test: str = "test") -> Listing:
-    """``train/<class>/`` and ``test/<class>/``, or another folder for test.
-
-    Args:
-        folder: of the dataset.
-        manifest: names the classes.
-        test: the folder that serves as test, or several, of which the first that is there does.
-
-    Raises:
-        InputError: for a class folder that the other split or the manifest does not have, or one without images; or if
-            another folder is to serve as test, but there is one called test.
-    """
+    """``train/<class>/`` and ``test/<class>/``, or another folder for test."""
     roots = {"train": folder / "train", "test": first_match(folder, test)}
     found = {split: class_folders(root) for split, root in roots.items()}
     real = folder / "test"
@@ -66,9 +56,6 @@ def read_eurosat(folder: Path, manifest: Manifest) -> Listing:
 
     The released code's split, 21,600 for train, 2,700 for validation and 2,700 for test, was drawn at random and is not
     published; this one has the same sizes and is drawn with seed 0.
-
-    Raises:
-        InputError: if there are fewer than ten images, or classes do not fit the manifest.
     """
     root = first_match(folder, EUROSAT_IMAGES)
     names, labels = labels_of_folders(manifest, class_folders(root))
@@ -82,22 +69,14 @@ def read_eurosat(folder: Path, manifest: Manifest) -> Listing:
 
 
 def read_dtd(folder: Path, manifest: Manifest) -> Listing:
-    """DTD as it is distributed: ``images/<class>/`` and the lists of split 1, of which train and val make train.
-
-    Raises:
-        InputError: for listed images that are missing, or classes that do not fit the manifest.
-    """
+    """DTD as it is distributed: ``images/<class>/`` and the lists of split 1, of which train and val make train."""
     root = first_match(folder, DTD_IMAGES)
     lists = _lists(DTD_LISTS, lambda name: root.parent / "labels" / name)
     return _listed(manifest, root, lists, class_folders(root))
 
 
 def read_resisc45(folder: Path, manifest: Manifest) -> Listing:
-    """RESISC45: ``NWPU-RESISC45/<class>/<class>_001.jpg`` and lists of file names; the official val is not used.
-
-    Raises:
-        InputError: for listed images that are missing, or classes that do not fit the manifest.
-    """
+    """RESISC45: ``NWPU-RESISC45/<class>/<class>_001.jpg`` and lists of file names; the official val is not used."""
     root = folder / RESISC45_IMAGES
     lists = _lists(RESISC45_LISTS, lambda name: folder / name)
     paths = {split: [f"{name.rpartition('_')[0]}/{name}" for name in names] for split, names in lists.items()}
@@ -105,11 +84,7 @@ def read_resisc45(folder: Path, manifest: Manifest) -> Listing:
 
 
 def read_sun397(folder: Path, manifest: Manifest) -> Listing:
-    """SUN397: ``SUN397/a/abbey/sun_*.jpg``, some classes a folder deeper, and the lists of partition 1.
-
-    Raises:
-        InputError: for listed images that are missing, or classes that do not fit the manifest.
-    """
+    """SUN397: ``SUN397/a/abbey/sun_*.jpg``, some classes a folder deeper, and the lists of partition 1."""
     root = next(root for root in (folder / name for name in SUN397_IMAGES.split("|")) if first_match(root, "[a-z]/*/*"))
     lists = _lists(SUN397_LISTS, lambda name: first_match(folder, sun397_list(name)))
     paths = {split: [name.lstrip("/") for name in names] for split, names in lists.items()}
