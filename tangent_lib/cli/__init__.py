@@ -13,12 +13,6 @@ DONE, FAULTS, REFUSED, INTERRUPTED = 0, 1, 2, 130  # exit statuses
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
-    Args:
-        arguments: the words after ``tangent``; those of this process by default.
-
-    Returns:
-        the exit status: 0, 1 for faults that a command found, 2 for input that cannot be used, 130 if interrupted.
-
     Example:
         >>> main(["finetune", "--task", "Digits", "--training", "lineer"])
         2

@@ -74,11 +74,7 @@ def count_kinds(tower: ShapesOnly) -> dict[Kind, StepCount]:
 
 
 def split_sizes(name: str) -> tuple[int, int]:
-    """How many images a full-size task has for validation and for testing, by its manifest.
-
-    Raises:
-        InputError: where the manifest does not say how many images there are.
-    """
+    """How many images a full-size task has for validation and for testing, by its manifest."""
     sizes = load_manifest(name).sizes
     if sizes is None:
         raise InputError(f"the manifest of {name} states no sizes: add how many images train and test have")
@@ -92,9 +88,6 @@ def work(counts: Counts, papers: Iterable[str], protocol: Protocol) -> dict[str,
         counts: of the model's steps, as ``count_kinds`` gives them.
         papers: some of ``PAPERS``.
         protocol: steps and batch size of fine-tuning.
-
-    Raises:
-        InputError: for an unknown paper.
     """
     chosen = list(papers)
     for name in chosen:

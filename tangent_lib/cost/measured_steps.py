@@ -84,9 +84,6 @@ def step_costs(
     Returns:
         ``StepCost`` by way.
 
-    Raises:
-        InputError: for an unknown way, or where attention-only would train nothing.
-
     Example:
         >>> theta_0 = {"w": torch.ones(3, 4)}
         >>> x, y = torch.ones(2, 4), torch.zeros(2, dtype=torch.long)

@@ -36,22 +36,7 @@ class _Broken(Exception):
 
 
 def fetch_file(url: str, path: Path, md5: str | None = None, sha256: str | None = None) -> str:
-    """Bring one file to ``path``, unless it is there with the right checksum.
-
-    Args:
-        url: http or https.
-        path: where it goes; ``path.part``, if an earlier run left one, is continued.
-        md5: its checksum, if it is known.
-        sha256: likewise.
-
-    Returns:
-        The SHA-256 of what is there now.
-
-    Raises:
-        InputError: in one line: no server, a refusal, a connection that keeps breaking (what came is kept), a wrong
-            checksum (what came is removed).
-        DiskFull: before the first byte if the server tells the size, else when it is full; what came is kept.
-    """
+    """Bring one file to ``path``, unless it is there with the right checksum."""
     expected = {"md5": md5, "sha256": sha256}
     if path.is_file():
         found = _digests(path)

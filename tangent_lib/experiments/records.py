@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from tangent_lib.editing import Accuracies
 from tangent_lib.experiment import Experiment
@@ -20,6 +20,7 @@ from tangent_lib.kernels import SupportShares
 from tangent_lib.miniature import read_card
 from tangent_lib.modes import MINIATURES, MODES
 from tangent_lib.runtime.disk import ROOT
+from tangent_lib.runtime.errors import InputError
 
 BOX = (0.2, 0.4, 0.6, 0.8, 1.0)  # alpha_1 = alpha_2 at which xi is recorded, in the box where alpha is searched
 FOLDER = ROOT / "book" / "recorded"
@@ -161,7 +162,12 @@ def typed_record(values: dict) -> Record:
     name = lambda key: key.replace(" ", "_")  # of a distance
     named = lambda grid: {name(key): value for key, value in grid.items()}
     grids = {mode: {pair: named(grid) for pair, grid in each.items()} for mode, each in values.get("xi_grids", {}).items()}
-    return TypeAdapter(Record).validate_python({**values, "xi_grids": grids})
+    try:
+        return TypeAdapter(Record).validate_python({**values, "xi_grids": grids})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(f"a recorded file is damaged at {place} ({first['msg']}): restore it with git checkout") from error
 
 
 def read_recorded(run: Experiment) -> Record | None:

@@ -29,9 +29,6 @@ def grow(source: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     Returns:
         a state dict for ``model``.
 
-    Raises:
-        ValueError: if the number of blocks is not a multiple of the source's, or another weight has another shape.
-
     Example:
         >>> import open_clip, tangent_lib.models.architectures
         >>> small, deep = open_clip.create_model("ViT-Mini-8"), open_clip.create_model("ViT-Mini-L-8")

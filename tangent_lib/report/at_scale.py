@@ -1,7 +1,7 @@
 """Tables of the page on running at scale: operations, memory, hours, disk, and results of every scale side by side.
 
-Operations and bytes are counted (``tangent_lib.cost.counted_steps``); hours follow from them by a share of the GPU's peak that the
-reader assumes. Imported by notebooks alone.
+Operations and bytes are counted (``tangent_lib.cost.counted_steps``); hours follow from them by a share of the GPU's
+peak that the reader assumes. Imported by notebooks alone.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from tangent_lib.experiments.records import FOLDER, Record, is_of_shipped_weight
 from tangent_lib.finetuning import Precision, Protocol
 from tangent_lib.modes import ATTENTION_MODES, MINIATURES, PAPER, TRAININGS
 from tangent_lib.report import paper
-from tangent_lib.report.quantities import ABSOLUTE, NORMALISED, SINGLE, Quantity, measured, percent
+from tangent_lib.report.quantities import ABSOLUTE, NORMALISED, SINGLE, over_seeds
 from tangent_lib.runtime.errors import InputError
 
 MODELS = ("ViT-B-32", "ViT-B-16", "ViT-L-14")  # of both papers
 MEMORIES = (16, 24, 40, 80, 141)  # GB that GPUs have
 NOT_STATED, NONE = "not stated", "–"
+Shares = Mapping[str, float]  # of a GPU's peak, assumed, by precision
 # which section of a recorded file tells where a mode's results come from
 SECTION = {"non-linear": "non-linear", "post-hoc": "non-linear", "linear": "linear"}
 SECTION |= dict.fromkeys(ATTENTION_MODES, "attention")
@@ -77,13 +78,7 @@ def step_table(counts: Mapping[str, Counts], batch_size: int) -> pd.DataFrame:
 def memory_table(
     counts: Mapping[str, Mapping[str, Counts]], batch_size: int, memories: Sequence[int] = MEMORIES
 ) -> pd.DataFrame:
-    """What is held whatever the micro-batch, what an image adds to it, and how many images at a time fit into a GPU.
-
-    Args:
-        counts: by model, by precision, then by kind.
-        batch_size: images a step.
-        memories: of GPUs, in GB.
-    """
+    """What is held, what an image adds, and how many images at a time fit a GPU; counts by model, precision and kind."""
     rows = {}
     for model, by_precision in counts.items():
         for way in WAYS:
@@ -95,21 +90,11 @@ def memory_table(
                 cells[(precision, "MB an image")] = f"{count.image_bytes / 1e6:.0f}"
                 cells |= {(precision, f"{memory} GB"): str(images or "none") for memory, images in fits.items()}
             rows[(model, way)] = cells
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table.columns = pd.MultiIndex.from_tuples(table.columns)
-    return table
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def hours(operations: int, teraflops: float | int, share: float | int) -> float:
-    """GPU-hours of so many operations at a share of the peak.
-
-    Raises:
-        InputError: for a share that is not in (0, 1].
-
-    Example:
-        >>> hours(3600 * 10**12, 2.0, 0.5)
-        1.0
-    """
+    """GPU-hours of so many operations at a share of the peak."""
     if not 0 < share <= 1:
         raise InputError(f"share {share}: a part of the GPU's peak, above 0 and at most 1")
     return operations / (teraflops * 1e12 * share) / 3600
@@ -133,13 +118,9 @@ def paper_hours(
     protocol: Protocol,
     gpu: Gpu,
     precision: Precision,
-    shares: Mapping[str, float],
+    shares: Shares,
 ) -> float:
-    """GPU-hours of some papers, all models and one seed; evaluation is in fp32, whatever fine-tuning is in.
-
-    Raises:
-        InputError: for a precision that the GPU does not have.
-    """
+    """GPU-hours of some papers, all models and one seed; evaluation is in fp32, whatever fine-tuning is in."""
     if precision == "bf16" and gpu.bf16 is None:
         raise InputError("this GPU has no bf16: take fp32, or another GPU")
     tuned = (gpu.bf16, shares["bf16"]) if precision == "bf16" else (gpu.fp32, shares["fp32"])
@@ -151,23 +132,9 @@ def paper_hours(
 
 
 def gpu_table(
-    counts: Mapping[str, Counts],
-    protocol: Protocol,
-    shares: Mapping[str, float],
-    price: float | int,
-    seeds: int = 5,
-    gpus: int = 4,
+    counts: Mapping[str, Counts], protocol: Protocol, shares: Shares, price: float | int, seeds: int = 5, gpus: int = 4
 ) -> pd.DataFrame:
-    """A row a GPU and precision: hours of each paper, beside its own figure where it used that GPU, time and price.
-
-    Args:
-        counts: by model, then by kind.
-        protocol: of fine-tuning.
-        shares: of the peak, assumed, by precision.
-        price: of an hour of one GPU, assumed.
-        seeds: in the columns of several seeds.
-        gpus: that work side by side.
-    """
+    """A row a GPU and precision: hours of each paper, beside its own figure where it used that GPU, time and price."""
     longest = max(count.operations for by_kind in counts.values() for count in by_kind.values())
     rows = {}
     for (name, gpu), precision in product(GPUS.items(), shares):
@@ -227,12 +194,7 @@ def read_all() -> dict[str, Record]:
 
 
 def scale_of(model: str) -> str:
-    """What a table calls the scale of a model.
-
-    Example:
-        >>> scale_of("ViT-Mini-8"), scale_of("ViT-B-32")
-        ('miniature', 'CLIP')
-    """
+    """What a table calls the scale of a model."""
     return "miniature" if model in MINIATURES else "CLIP"
 
 
@@ -244,7 +206,7 @@ def results_table(records: Mapping[str, Record]) -> pd.DataFrame:
         for mode in (mode for mode in SECTION if mode in record.summaries):
             origin = record.provenance.get(SECTION[mode], {})
             rows[(scale_of(model), model, mode)] = {
-                **{name: _cell(record, mode, measure) for name, measure in MEASURES.items()},
+                **{name: over_seeds(record.summaries, mode, measure) for name, measure in MEASURES.items()},
                 "seeds": str(len(record.summaries[mode])),
                 "steps": f"{protocol['steps']} of {protocol['batch_size']}, {protocol['precision']}",
                 "commit": origin.get("commit", NONE),
@@ -257,11 +219,5 @@ def results_table(records: Mapping[str, Record]) -> pd.DataFrame:
                 absolute, normalised = numbers[mode][i]
                 printed = {"addition, absolute": f"{absolute:.1f}", "addition, normalised": f"{normalised:.1f}"}
                 rows[(f"CLIP, paper {title}", scale, mode)] = printed
-    table = pd.DataFrame.from_dict(
-        rows, orient="index", columns=[*MEASURES, "seeds", "steps", "commit", "machine", "date"]
-    )
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*MEASURES, "seeds", "steps", "commit", "machine", "date"])
     return table.rename_axis(["scale", "model", "mode"]).fillna(NONE)
-
-
-def _cell(record: Record, mode: str, measure: Quantity) -> str:
-    return percent(list(measured(record.summaries, mode, measure).values()))

@@ -70,16 +70,7 @@ class Claim:
 
 
 def section(found: Mapping, *path: str, what: str) -> object:
-    """What a section of a record has under some keys, such as a mode and a seed.
-
-    Raises:
-        NotRecorded: with the section and the keys up to the first that is missing.
-
-    Example:
-        >>> section({"linear": {}}, "linear", "0", what="summaries")
-        Traceback (most recent call last):
-        tangent_lib.report.quantities.NotRecorded: summaries / linear / 0
-    """
+    """What a section of a record has under some keys, such as a mode and a seed."""
     if not found:
         raise NotRecorded(what)
     for depth, key in enumerate(path, start=1):
@@ -90,11 +81,7 @@ def section(found: Mapping, *path: str, what: str) -> object:
 
 
 def value(record: Record, seed: str, mode: str, quantity: Quantity) -> float:
-    """A quantity of one mode and seed, from the pre-trained weights.
-
-    Raises:
-        NotRecorded: where the file lacks it.
-    """
+    """A quantity of one mode and seed, from the pre-trained weights."""
     return quantity(section(record.summaries, mode, seed, what="summaries"))
 
 
@@ -104,13 +91,7 @@ def untrained_value(record: Record, seed: str, mode: str, quantity: Quantity) ->
 
 
 def gap(quantity: Quantity, greater: str, lesser: str, label: str = "") -> Part:
-    """A quantity of the mode that the paper puts higher, minus that of the other.
-
-    Example:
-        >>> from tangent_lib.report.quantities import ABSOLUTE
-        >>> gap(ABSOLUTE, "linear", "non-linear").label
-        'addition, absolute accuracy: linear − non-linear'
-    """
+    """A quantity of the mode that the paper puts higher, minus that of the other."""
     measure = lambda record, seed: value(record, seed, greater, quantity) - value(record, seed, lesser, quantity)
     return Part(label or f"{quantity.name}: {greater} − {lesser}", measure, quantity.unit)
 
@@ -132,7 +113,7 @@ def random_floor(record: Record, seed: str) -> float:
     return mean_of(each.test for each in found.values())
 
 
-def localisation(record: Record, seed: str, kind: str, which: Callable[[SupportShares], float]) -> float:
+def recorded_share(record: Record, seed: str, kind: str, which: Callable[[SupportShares], float]) -> float:
     """One of the three shares of ``kernels.support_shares``, averaged over pairs of tasks.
 
     Args:
@@ -141,29 +122,28 @@ def localisation(record: Record, seed: str, kind: str, which: Callable[[SupportS
     return mean_of(which(shares) for shares in section(record.ntk, kind, seed, what="ntk").values())
 
 
-def cost(record: Record, way: str, seconds: bool, turn: int) -> float:
-    """What one training step costs: the seconds of a round, or the bytes kept for the backward pass."""
-    found = section(record.cost, way, what="cost")
-    return found.seconds[turn] if seconds else float(found.saved_bytes)
+def cost_ratio(seconds: bool, greater: str, lesser: str) -> Callable[[Record, int], float]:
+    """The cost of one way to train over that of another: the seconds of a round, or the bytes kept for the backward pass."""
+
+    def of(record: Record, way: str, turn: int) -> float:
+        found = section(record.cost, way, what="cost")
+        return found.seconds[turn] if seconds else float(found.saved_bytes)
+
+    return lambda record, turn: of(record, greater, turn) / of(record, lesser, turn)
 
 
 def cost_part(label: str, seconds: bool, greater: str, lesser: str, excess: float) -> Part:
     """The cost of one way to train over that of another, minus ``excess``; seconds in rounds, bytes as a count."""
-    measure = lambda record, turn: cost(record, greater, seconds, turn) / cost(record, lesser, seconds, turn) - excess
-    over = "rounds" if seconds else "count"
-    return Part(f"{label}: {greater} over {lesser}, minus {excess:g}", measure, "times", over=over)
+    ratio, text = cost_ratio(seconds, greater, lesser), f"{label}: {greater} over {lesser}, minus {excess:g}"
+    return Part(text, lambda r, turn: ratio(r, turn) - excess, "times", over="rounds" if seconds else "count")
 
 
 def cost_between(label: str, seconds: bool, greater: str, lesser: str, least: float, most: float) -> Part:
     """How far the cost of one way to train over that of another lies between two limits; negative outside."""
-
-    def measure(record: Record, turn: int) -> float:
-        ratio = cost(record, greater, seconds, turn) / cost(record, lesser, seconds, turn)
-        return min(ratio - least, most - ratio)
-
-    over = "rounds" if seconds else "count"
+    ratio = cost_ratio(seconds, greater, lesser)
+    measure = lambda record, turn: min(ratio(record, turn) - least, most - ratio(record, turn))
     text = f"{label}: {greater} over {lesser}, distance to the nearer of {least:g} and {most:g}, positive between them"
-    return Part(text, measure, "times", over=over)
+    return Part(text, measure, "times", over="rounds" if seconds else "count")
 
 
 def printed_gaps(table: Mapping[str, Sequence], name: str, greater: str, lesser: str, column: int) -> str:

@@ -15,9 +15,9 @@ from tangent_lib.report.claim_measures import (
     Part,
     cost_between,
     gap,
-    localisation,
     printed_gaps,
     random_floor,
+    recorded_share,
     shrinks,
     untrained_value,
     value,
@@ -50,6 +50,8 @@ SCALE = (
 
 _RISE = Quantity("rise of ξ", lambda s: mean_of(xi[-1] - xi[0] for xi in s.xi.values()) if s.xi else None, "ξ")
 CONTROL_SHARE, UNSEEN_SHARE, LEADING_SHARE = (lambda s: s.control), (lambda s: s.unseen), (lambda s: s.leading)
+_pretrained = lambda record, seed, which: recorded_share(record, seed, "pretrained", which)
+_untrained = lambda record, seed, which: recorded_share(record, seed, "untrained", which)
 
 
 def _closed_more_than_left(record: Record, seed: str) -> float:
@@ -227,12 +229,12 @@ TANGENT_CLAIMS = (
         "significantly higher for points belonging to the training dataset", "Figures 6 and 14; no number printed",
         NTK, "fig-local-energy",
         (Part("share of the local energy on the trained points, against a control, − 0.5",
-              lambda r, seed: localisation(r, seed, "pretrained", CONTROL_SHARE) - 0.5, "share"),
+              lambda r, seed: _pretrained(r, seed, CONTROL_SHARE) - 0.5, "share"),
          Part("share of the local energy on the trained points: against a control − against unseen points of the task",
-              lambda r, seed: localisation(r, seed, "pretrained", CONTROL_SHARE) - localisation(r, seed, "pretrained", UNSEEN_SHARE),
+              lambda r, seed: _pretrained(r, seed, CONTROL_SHARE) - _pretrained(r, seed, UNSEEN_SHARE),
               "share"),
          Part("ten leading eigenfunctions: share of the energy on unseen points of the task, against a control, − 0.5",
-              lambda r, seed: localisation(r, seed, "pretrained", LEADING_SHARE) - 0.5, "share")),
+              lambda r, seed: _pretrained(r, seed, LEADING_SHARE) - 0.5, "share")),
         note="The first part is the paper's comparison; the other two are stricter and ours. A kernel whose rows are "
         "the trained points puts more energy there than on any other point, of the same task too; the second part "
         "takes that off, the third leaves the trained points out.",
@@ -244,10 +246,10 @@ TANGENT_CLAIMS = (
         "Figures 14 and 15; no number printed",
         NTK, "fig-local-energy-random",
         (Part("share of the local energy on the trained points, against a control: pre-trained − random weights",
-              lambda r, seed: localisation(r, seed, "pretrained", CONTROL_SHARE) - localisation(r, seed, "untrained", CONTROL_SHARE),
+              lambda r, seed: _pretrained(r, seed, CONTROL_SHARE) - _untrained(r, seed, CONTROL_SHARE),
               "share"),
          Part("ten leading eigenfunctions, unseen points of the task against a control: pre-trained − random weights",
-              lambda r, seed: localisation(r, seed, "pretrained", LEADING_SHARE) - localisation(r, seed, "untrained", LEADING_SHARE),
+              lambda r, seed: _pretrained(r, seed, LEADING_SHARE) - _untrained(r, seed, LEADING_SHARE),
               "share")),
         cause="The tasks here are drawn in distinct styles, which a network may tell apart with random weights; and "
         "the share has a floor that depends on the kernel's spectrum, which pre-training changes too.",

@@ -28,9 +28,8 @@ from tangent_lib.report.plots_xi import Grid
 from tangent_lib.runtime.errors import InputError
 
 FOLDER = Path(__file__).parent
-SCALE = [
-    to_hex(colour) for colour in colormaps["cividis_r"](np.linspace(0, 1, 65))
-]  # the colours of the static heat maps
+# the colours of the static heat maps
+SCALE = [to_hex(colour) for colour in colormaps["cividis_r"](np.linspace(0, 1, 65))]
 MISSING = "–"
 Number = float | int
 Accuracies = Mapping[str, Mapping[str, Sequence[Number]]]
@@ -38,154 +37,69 @@ Grids = Mapping[str, Mapping[str, Grid]]
 _counter = itertools.count()
 
 
-def slider_data(alphas: Sequence[Number], accuracies: Accuracies, title: str) -> dict:
-    """What both sliders show: accuracies in percent, with the colour of each mode.
+def alpha_slider(alphas: Sequence[Number], accuracies: Accuracies, title: str, save_as: str = "") -> HTML:
+    """A slider over alpha and a choice of mode, with a bar per task and one for their average.
 
-    Args:
-        alphas: the values of alpha, at least one.
-        accuracies: by mode, then by task, the accuracy at every alpha, as a share.
-        title: what the bars are, in words.
-
-    Returns:
-        ``alphas``, ``title``; by mode ``colours``, ``modes`` (by task, percent at every alpha) and ``averages``.
-
-    Raises:
-        InputError: if there is no alpha, no mode or no task, or a task has not one accuracy an alpha.
-
-    Example:
-        >>> slider_data([0.0, 1.0], {"linear": {"Signs": [0.4, 0.8]}}, "")["modes"]
-        {'linear': {'Signs': [40.0, 80.0]}}
+    Accuracies are shares, by mode, then by task, one an alpha. Under ``save_as`` the data are offered for download.
     """
     if not alphas or not accuracies or not all(accuracies.values()):
         raise InputError("a slider over alpha needs at least one alpha, one mode and one task in each mode")
     for mode, tasks in accuracies.items():
         for task, values in tasks.items():
             if len(values) != len(alphas):
-                raise InputError(
-                    f"{mode}, {task}: {len(values)} accuracies for {len(alphas)} alphas; give one an alpha"
-                )
+                counts = f"{len(values)} accuracies for {len(alphas)} alphas"
+                raise InputError(f"{mode}, {task}: {counts}; give one an alpha")
     percent = lambda values: [round(100 * float(value), 1) for value in values]
-    return {
+    data = {
         "alphas": [round(float(alpha), 6) for alpha in alphas],
         "title": title,
         "colours": {mode: COLOURS.get(mode, COLOURS["non-linear"]) for mode in accuracies},
-        "modes": {
-            mode: {task: percent(values) for task, values in tasks.items()} for mode, tasks in accuracies.items()
-        },
+        "modes": {mode: {task: percent(each) for task, each in tasks.items()} for mode, tasks in accuracies.items()},
         "averages": {mode: percent(np.mean(list(tasks.values()), axis=0)) for mode, tasks in accuracies.items()},
     }
+    return _control("slider", data, {"alphas": list(alphas), "accuracies": accuracies, "title": title}, save_as)
 
 
-def xi_data(grids: Grids, box: tuple[Number, Number] = (0, 1), title: str = "", quantity: str = "ξ") -> dict:
-    """What both explorers of xi show: grids rounded to three decimals, with one colour scale from 0 over all of them.
+def xi_explorer(
+    grids: Grids, box: tuple[Number, Number] = (0, 1), title: str = "", quantity: str = "ξ", save_as: str = ""
+) -> HTML:
+    """A heat map of xi(alpha_1, alpha_2) to read values off, with a choice of mode and task pair; one scale for all.
 
-    Args: as `xi_explorer`.
-
-    Returns:
-        ``grids``, ``box``, ``title``, ``quantity``, ``colours`` from low to high, and ``top``, the value of the last.
-
-    Raises:
-        InputError: if there is no grid, a grid is empty or not square, alphas do not rise, or the box is empty.
-
-    Example:
-        >>> data = xi_data({"linear": {"Signs-Digits": Grid([0.0, 1.0], [[0.0, 0.2], [0.25, 0.41239]])}})
-        >>> data["top"], data["grids"]["linear"]["Signs-Digits"]["xi"]
-        (0.412, [[0.0, 0.2], [0.25, 0.412]])
+    Tangent-space paper, equation 6 and Figures 3 and 10. alpha_1 runs to the right and alpha_2 upward; ``box`` is the
+    interval of the search, drawn as a frame.
     """
     if not grids or not all(grids.values()):
         raise InputError("an explorer of xi needs at least one mode, and one task pair in each mode")
     if not box[0] < box[1]:
         raise InputError(f"the search box {tuple(box)} is empty: give (lowest alpha, highest alpha)")
     rounded = {mode: {pair: _grid(mode, pair, grid) for pair, grid in pairs.items()} for mode, pairs in grids.items()}
-    every = [
-        v for pairs in rounded.values() for grid in pairs.values() for row in grid["xi"] for v in row if v is not None
-    ]
-    return {
+    rows = [row for pairs in rounded.values() for grid in pairs.values() for row in grid["xi"]]
+    data = {
         "grids": rounded,
         "box": [float(bound) for bound in box],
         "title": title,
         "quantity": quantity,
         "colours": SCALE,
-        "top": max(every, default=0) or 1.0,
+        "top": max((value for row in rows for value in row if value is not None), default=0) or 1.0,
     }
+    return _control("xi_explorer", data, grids, save_as)
 
 
 def _grid(mode: str, pair: str, grid: Grid) -> dict[str, list]:
     alphas, values = [round(float(alpha), 6) for alpha in grid.alphas], grid.xi
     if not alphas or len(values) != len(alphas) or any(len(row) != len(alphas) for row in values):
-        shape = f"{len(values)} rows of {sorted({len(row) for row in values})} values"
-        raise InputError(
-            f"{mode}, {pair}: {shape} for {len(alphas)} alphas; give one row an alpha_1, one value an alpha_2"
-        )
+        shape = f"{len(values)} rows of {sorted({len(row) for row in values})} values for {len(alphas)} alphas"
+        raise InputError(f"{mode}, {pair}: {shape}; give one row an alpha_1, one value an alpha_2")
     if any(left >= right for left, right in itertools.pairwise(alphas)):
         raise InputError(f"{mode}, {pair}: the alphas {alphas} do not rise; sort them")
     number = lambda value: round(float(value), 3) if math.isfinite(value) else None
     return {"alphas": alphas, "xi": [[number(value) for value in row] for row in values]}
 
 
-def alpha_slider(alphas: Sequence[Number], accuracies: Accuracies, title: str, save_as: str = "") -> HTML:
-    """A slider over alpha and a choice of mode, with a bar per task and one for their average.
-
-    Args:
-        alphas: the values of the slider, at least one.
-        accuracies: by mode, then by task, the accuracy at every alpha, as a share.
-        title: what the bars are, in words.
-        save_as: name of a file, without ending: the data are offered under it for download, see `download_link`.
-
-    Raises:
-        InputError: as `slider_data`.
-
-    Example:
-        >>> page = alpha_slider([0.0, 1.0], {"linear": {"Signs": [0.4, 0.8]}}, "validation accuracy")
-        >>> "Signs" in page.data and 'type="range"' in page.data
-        True
-    """
-    plain = {"alphas": list(alphas), "accuracies": accuracies, "title": title}
-    return _control("slider", slider_data(alphas, accuracies, title), plain, save_as)
-
-
-def xi_explorer(
-    grids: Grids, box: tuple[Number, Number] = (0, 1), title: str = "", quantity: str = "ξ", save_as: str = ""
-) -> HTML:
-    """A heat map of xi(alpha_1, alpha_2) to read values off, with a choice of mode and task pair.
-
-    Tangent-space paper, equation 6 and Figures 3 and 10. alpha_1 runs to the right and alpha_2 upward.
-
-    Args:
-        grids: by mode, then by task pair.
-        box: lowest and highest alpha of the search, drawn as a frame.
-        title: what is drawn, in words.
-        quantity: symbol of the value, beside the colour bar.
-        save_as: name of a file, without ending: the data are offered under it for download, see `download_link`.
-
-    Raises:
-        InputError: as `xi_data`.
-
-    Example:
-        >>> page = xi_explorer({"linear": {"Signs-Digits": Grid([0.0, 1.0], [[0.0, 0.2], [0.25, 0.4]])}})
-        >>> "Signs-Digits" in page.data
-        True
-    """
-    return _control("xi_explorer", xi_data(grids, box, title, quantity), grids, save_as)
-
-
 def sortable(table: pd.DataFrame, caption: str = "", save_as: str = "") -> HTML:
     """A table that is sorted by a column at a click on its (lowest) header: up, down, then as it was.
 
     A cell that begins with a number, such as ``60.7 ± 0.4``, counts as that number; dashes come last either way.
-
-    Args:
-        table: with one level of columns or several; cells are shown as pandas prints them, missing ones as a dash.
-        caption: above the table.
-        save_as: name of a file, without ending: the table is offered under it for download, see `download_link`.
-
-    Raises:
-        InputError: if the table has no column.
-
-    Example:
-        >>> page = sortable(pd.DataFrame({"accuracy": ["60.7 ± 0.4", "–"]}, index=["linear", "post-hoc"]))
-        >>> "<th>accuracy</th>" in page.data
-        True
     """
     if not len(table.columns):
         raise InputError("a table to sort needs at least one column")
@@ -226,19 +140,7 @@ def _cell(value: object) -> str:
 
 
 def download_link(data: Mapping | Sequence | pd.DataFrame, name: str) -> HTML:
-    """A link that saves the data of a figure: a table as CSV, anything else as JSON. The data are in the page itself.
-
-    Args:
-        data: a table, or results, mappings and sequences of numbers and texts.
-        name: of the file, without ending, such as ``fig-xi``.
-
-    Raises:
-        InputError: if the data hold something else, or the name is not made of letters, digits, ``-``, ``_`` and ``.``.
-
-    Example:
-        >>> 'download="fig-xi.json"' in download_link({"alphas": [0.0, 1.0]}, "fig-xi").data
-        True
-    """
+    """A link that saves the data of a figure: a table as CSV, anything else as JSON. The data are in the page itself."""
     return HTML(_fill("", "") + _link(data, name))
 
 
@@ -275,9 +177,8 @@ def _plain(data: object) -> object:
         return data if math.isfinite(data) else None
     if data is None or isinstance(data, str | int):
         return data
-    raise InputError(
-        f"{type(data).__name__} cannot be offered for download: give numbers, texts, mappings and sequences"
-    )
+    kind = type(data).__name__
+    raise InputError(f"{kind} cannot be offered for download: give numbers, texts, mappings and sequences")
 
 
 def _control(template: str, data: dict, plain: Mapping, save_as: str) -> HTML:

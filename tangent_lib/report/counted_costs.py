@@ -44,12 +44,7 @@ def kept_by_listing_1(tower: ShapesOnly) -> int:
 
 
 def model_table(counts: Mapping[str, Counts], plain: Mapping[str, int]) -> pd.DataFrame:
-    """A row a model: a training step of f, and that of f_lin over it, in operations and in bytes kept for each image.
-
-    Args:
-        counts: by model, then by kind.
-        plain: by model, the bytes that Listing 1 keeps for an image.
-    """
+    """A row a model: a training step of f, and that of f_lin over it, in operations and in bytes kept for each image."""
     rows = {}
     for model, by_kind in counts.items():
         f, f_lin = by_kind[F], by_kind[F_LIN]
@@ -68,12 +63,7 @@ def model_table(counts: Mapping[str, Counts], plain: Mapping[str, int]) -> pd.Da
 def growth(counts: Counts, outputs: int = 10) -> dict[str, dict]:
     """How evaluation grows, counted: forward passes of f that an image or point takes, and numbers held by kernels in GB.
 
-    Args:
-        counts: of one model, by kind.
-        outputs: logits, each with a kernel.
-
-    Returns:
-        a panel a title: the labels ``x`` and ``y``, the values ``at`` and the ``series`` over them.
+    By title of a panel: the labels ``x`` and ``y``, the values ``at`` and the ``series`` over them.
     """
     linear = counts[F_LIN].forward_operations / counts[F].forward_operations
     passes = lambda vectors: 1 + vectors * (linear - 1)  # of f_lin at theta_0: one value, and a tangent for each vector
@@ -121,11 +111,7 @@ def growth_figure(panels: Panels) -> Figure:
 
 
 def work_anew(counts: Counts, papers: Iterable[str], protocol: Protocol) -> dict[str, int]:
-    """``workload.work`` with every edited model evaluated by itself, and kernels from Jacobians in the same memory.
-
-    Raises:
-        InputError: for an unknown paper.
-    """
+    """``workload.work`` with every edited model evaluated by itself, and kernels from Jacobians in the same memory."""
     chosen = list(papers)
     found = work(counts, chosen, protocol) | dict.fromkeys(("addition", "negation", "disentanglement error", "NTK"), 0)
     uses = lambda training: [
@@ -151,12 +137,7 @@ def work_anew(counts: Counts, papers: Iterable[str], protocol: Protocol) -> dict
 
 
 def hours_table(counts: Mapping[str, Counts], protocol: Protocol, share: float) -> pd.DataFrame:
-    """GPU-hours by part on the GPU that each paper names, in fp32: evaluated anew, as here, and what the paper says.
-
-    Args:
-        counts: by model, then by kind.
-        share: of the GPU's peak, assumed.
-    """
+    """GPU-hours by part on the GPU that each paper names, in fp32: evaluated anew, as here, and what the paper says."""
     columns: dict[tuple[str, str], dict[str, str]] = {}
     for name, paper in PAPERS.items():
         printed, gpu = paper.printed

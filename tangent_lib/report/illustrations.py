@@ -13,7 +13,6 @@ from tangent_lib.report.plots import COLOURS, STYLE
 
 INK, GREY, FROZEN = "#222222", "#767676", "#e4e4e4"
 Values = np.ndarray | float
-WHOLE = (0.0, 0.0, 1.0, 1.0)
 REGIONS = ((1.1, 4.3), (5.7, 8.9))  # D_1 and D_2 of the example
 TASKS = ("#5D3A9B", "#A85A00")  # none of them a mode's colour
 WASHES = ("#ece6f6", "#fbeedd")  # the same two, pale
@@ -28,10 +27,11 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _canvas(figure: Figure, box: tuple) -> Axes:
+def _canvas(figure: Figure, box: tuple = (0.0, 0.0, 1.0, 1.0), **limits: object) -> Axes:
     """Axes without ticks or frame; ``box`` is left, bottom, width and height as shares of the figure."""
     axis = figure.add_axes(box)
     axis.set_axis_off()
+    axis.set(**limits)
     return axis
 
 
@@ -60,13 +60,6 @@ def example(x: np.ndarray, edited: tuple[bool, bool]) -> np.ndarray:
     """A model over input space, disentangled by construction: an edit changes it in its own one of ``REGIONS`` alone.
 
     Tangent-space paper, Property 3.
-
-    Args:
-        x: points of input space, from 0 to 10.
-        edited: whether tau_1 and tau_2 are added.
-
-    Returns:
-        f(x; theta_0 + tau_1 * edited[0] + tau_2 * edited[1]).
 
     Example:
         >>> x = np.array([2.7, 7.3])  # the middles of D_1 and D_2
@@ -103,17 +96,9 @@ def weight_disentanglement() -> Figure:
     axis a task vector; at four of its points stands the model found there, as a function over input space::
 
         f(x; theta_0 + tau_1 + tau_2) = f(x; theta_0 + tau_1) on D_1, f(x; theta_0 + tau_2) on D_2, f(x; theta_0) elsewhere
-
-    Returns:
-        The figure.
-
-    Example:
-        >>> weight_disentanglement().axes != []
-        True
     """
     figure = _figure(7.4, 5.25)
-    sheet = _canvas(figure, WHOLE)
-    sheet.set(xlim=(0, 7.4), ylim=(0, 5.25))
+    sheet = _canvas(figure, xlim=(0, 7.4), ylim=(0, 5.25))
     left, right, low, high, wide, tall = 0.12, 4.13, 0.3, 2.9, 3.15, 1.95
     for place, edited, name in (
         ((left, low), (False, False), r"pre-trained   $f(x;\,\theta_0)$"),
@@ -178,17 +163,9 @@ def tangent_space() -> Figure:
     surface at theta_0, and post-hoc linearisation keeps the weights and changes the model::
 
         f_lin(x; theta) = f(x; theta_0) + (theta - theta_0)^T grad f(x; theta_0)
-
-    Returns:
-        The figure.
-
-    Example:
-        >>> tangent_space().get_size_inches().tolist()
-        [7.4, 5.0]
     """
     figure = _figure(7.4, 5.0)
-    axis = _canvas(figure, WHOLE)
-    axis.set(xlim=(-2.5, 2.5), ylim=(-2.14, 1.24), aspect="equal")
+    axis = _canvas(figure, xlim=(-2.5, 2.5), ylim=(-2.14, 1.24), aspect="equal")
     ticks = np.linspace(-1.55, 1.55, 17)
     x, y = np.meshgrid(ticks, ticks)
     page, cells = _project(x, y, surface(x, y)), list(np.ndindex(16, 16))[::-1]
@@ -268,17 +245,9 @@ def paradigms() -> Figure:
     Attention-only paper, Figure 4. Trained weights have the colour of their mode, frozen ones are grey::
 
         non-linear: f(x; theta),  linear: f_lin(x; theta),  attention-only: f(x; theta) with W_q, W_k, W_v, W_o trained
-
-    Returns:
-        The figure.
-
-    Example:
-        >>> len(paradigms().axes)
-        1
     """
     figure = _figure(7.4, 5.8)
-    axis = _canvas(figure, WHOLE)
-    axis.set(xlim=(0, 7.4), ylim=(0, 5.8))
+    axis = _canvas(figure, xlim=(0, 7.4), ylim=(0, 5.8))
     blue, red = COLOURS["non-linear"], COLOURS["linear"]
     around = r"all of $\theta - \theta_0$, around $\theta_0$ (grey)"
     for left, title, formula, which, colours in (

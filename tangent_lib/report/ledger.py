@@ -16,12 +16,13 @@ from tangent_lib.experiments.records import Record, read_record
 from tangent_lib.modes import MINIATURES
 from tangent_lib.report.claim_measures import Claim, Part
 from tangent_lib.report.claims import CLAIMS
-from tangent_lib.report.quantities import MISSING, UNITS, NotRecorded
+from tangent_lib.report.quantities import NotRecorded, mean_and_spread, with_unit
 from tangent_lib.runtime.errors import InputError
 
 LEVEL, LEAST = 0.05, 5  # of the test; seeds for a verdict
 REPRODUCED, PARTLY, NOT, UNTESTED = VERDICTS = ("reproduced", "partly", "not reproduced", "not tested at this scale")
 
+BY_SEED = ("summaries", "untrained", "ablation", "ntk")  # sections of a record
 Records = Mapping[str, Record]  # by model
 
 
@@ -71,9 +72,6 @@ def weigh(values: Sequence[float], exact: bool = False) -> tuple[float | None, s
         values: one a seed, at least one.
         exact: the numbers do not vary from seed to seed, so that one is enough.
 
-    Raises:
-        InputError: for no values, or one that is not finite.
-
     Example:
         >>> p, verdict = weigh([0.01, 0.02, 0.03, 0.02, 0.01])
         >>> round(p, 3), verdict
@@ -82,9 +80,8 @@ def weigh(values: Sequence[float], exact: bool = False) -> tuple[float | None, s
         ((None, 'not tested at this scale'), (None, 'reproduced'))
     """
     if not len(values) or not np.isfinite(values).all():
-        raise InputError(
-            f"values {list(values)}: a claim is weighed by finite numbers, at least one; see the recorded file"
-        )
+        given = f"values {list(values)}"
+        raise InputError(f"{given}: a claim is weighed by finite numbers, at least one; see the recorded file")
     if len(values) < LEAST and not exact:
         return None, UNTESTED
     mean = float(np.mean(values))
@@ -111,8 +108,7 @@ def weigh_part(part: Part, records: Records, model: str) -> Weighed:
         return Weighed(part, {}, None, None, None, UNTESTED, missing or "seeds")
     numbers = list(values.values())
     p, verdict = weigh(numbers, part.over == "count")
-    spread = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
-    return Weighed(part, values, float(np.mean(numbers)), spread, p, verdict)
+    return Weighed(part, values, *mean_and_spread(numbers), p, verdict)
 
 
 def samples(part: Part, files: Sequence[Record]) -> list[tuple[str, str | int]]:
@@ -126,8 +122,7 @@ def samples(part: Part, files: Sequence[Record]) -> list[tuple[str, str | int]]:
 
 
 def _seeds(record: Record) -> set[str]:
-    sections = (record.summaries, record.untrained, record.ablation, record.ntk)
-    return {seed for section in sections for by_seed in section.values() for seed in by_seed}
+    return {seed for name in BY_SEED for by_seed in getattr(record, name).values() for seed in by_seed}
 
 
 def judge(claim: Claim, records: Records, model: str) -> Judgement:
@@ -141,9 +136,8 @@ def judge(claim: Claim, records: Records, model: str) -> Judgement:
     if not weighed:
         return Judgement(claim, weighed, UNTESTED, claim.untested)
     if UNTESTED in verdicts:
-        return Judgement(
-            claim, weighed, UNTESTED, "; ".join(dict.fromkeys(_lack(w) for w in weighed if w.verdict == UNTESTED))
-        )
+        lacking = dict.fromkeys(_lack(each) for each in weighed if each.verdict == UNTESTED)
+        return Judgement(claim, weighed, UNTESTED, "; ".join(lacking))
     return Judgement(claim, weighed, verdicts.pop() if len(verdicts) == 1 else PARTLY)
 
 
@@ -164,23 +158,14 @@ def ledger(records: Records, model: str, claims: Iterable[Claim] = CLAIMS) -> li
 
 
 def counts(entries: Iterable[Judgement]) -> dict[str, int]:
-    """How many claims have each verdict.
-
-    Example:
-        >>> counts(ledger({}, "ViT-Mini-8"))["reproduced"]
-        0
-    """
+    """How many claims have each verdict."""
     found = [entry.verdict for entry in entries]
     return {verdict: found.count(verdict) for verdict in VERDICTS}
 
 
 def outcome(weighed: Weighed) -> str:
     """Our number as text: mean, spread, unit."""
-    if weighed.mean is None:
-        return MISSING
-    factor, form, word = UNITS[weighed.part.unit]
-    spread = "" if weighed.spread is None else f" ± {factor * weighed.spread:{form.removeprefix('+')}}"
-    return f"{factor * weighed.mean:{form}}{spread} {word}"
+    return with_unit(list(weighed.values.values()), weighed.part.unit)
 
 
 def sample_size(weighed: Weighed) -> str:
@@ -199,22 +184,11 @@ def keep_seeds(record: Record, count: int) -> Record:
     """A record with fewer seeds: what would the ledger say, had we stopped earlier?"""
     few = lambda by_seed: dict(sorted(by_seed.items(), key=lambda item: int(item[0]))[:count])
     cut = lambda section: {name: few(by_seed) for name, by_seed in section.items()}
-    return replace(
-        record,
-        summaries=cut(record.summaries),
-        untrained=cut(record.untrained),
-        ablation=cut(record.ablation),
-        ntk=cut(record.ntk),
-    )
+    return replace(record, **{name: cut(getattr(record, name)) for name in BY_SEED})
 
 
 def checks(records: Records, model: str, claims: Sequence[Claim] = CLAIMS) -> dict[str, bool]:
-    """What must hold of any ledger, whatever the results: it counts every claim, and it can be turned over.
-
-    Example:
-        >>> checks({}, "ViT-Mini-8")["every claim has one of the four verdicts"]
-        True
-    """
+    """What must hold of any ledger, whatever the results: it counts every claim, and it can be turned over."""
     entries = ledger(records, model, claims)
     few = ledger({name: keep_seeds(record, LEAST - 1) for name, record in records.items()}, model, claims)
     over_seeds = lambda entry: any(weighed.part.over == "seeds" for weighed in entry.weighed)

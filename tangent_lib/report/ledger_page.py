@@ -15,40 +15,24 @@ from IPython.display import HTML
 
 from tangent_lib.experiment import Experiment
 from tangent_lib.experiments.records import Record, read_recorded
+from tangent_lib.report import ledger
 from tangent_lib.report.claim_measures import Part
 from tangent_lib.report.claims import CLAIMS, PAPERS
 from tangent_lib.report.controls import sortable
-from tangent_lib.report.ledger import (
-    LEAST,
-    LEVEL,
-    NOT,
-    PARTLY,
-    REPRODUCED,
-    UNTESTED,
-    Judgement,
-    Records,
-    Weighed,
-    counts,
-    judge,
-    outcome,
-    read_records,
-    sample_size,
-    samples,
-    significance,
-)
 from tangent_lib.report.quantities import NotRecorded, with_unit
 
-MARKS = {REPRODUCED: "✓", PARTLY: "◐", NOT: "✗", UNTESTED: "–"}  # beside the words, never instead of them
+MARKS = dict(zip(ledger.VERDICTS, "✓◐✗–"))  # beside the words, never instead of them
 BREAK = " | "  # between the parts of a claim, in one cell of the table
 
 
-def count_table(entries: Sequence[Judgement]) -> pd.DataFrame:
+def count_table(entries: Sequence[ledger.Judgement]) -> pd.DataFrame:
     """How many claims of each paper have each verdict."""
-    rows = {title: counts(entry for entry in entries if entry.claim.paper == paper) for paper, title in PAPERS.items()}
-    return pd.DataFrame.from_dict({**rows, "both": counts(entries)}, orient="index")
+    of = lambda paper: ledger.counts(entry for entry in entries if entry.claim.paper == paper)
+    rows = {**{title: of(paper) for paper, title in PAPERS.items()}, "both": ledger.counts(entries)}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def table(entries: Iterable[Judgement], model: str) -> pd.DataFrame:
+def table(entries: Iterable[ledger.Judgement], model: str) -> pd.DataFrame:
     """A row a claim: the paper's figure beside ours, the test and the verdict."""
     each = lambda entry, text: BREAK.join(text(weighed) for weighed in entry.weighed) or "–"
     once = lambda text: text.split(BREAK)[0] if len(set(text.split(BREAK))) == 1 else text
@@ -57,9 +41,9 @@ def table(entries: Iterable[Judgement], model: str) -> pd.DataFrame:
             "what the paper claims": entry.claim.statement,
             "verdict": entry.verdict,
             "the paper's figure (CLIP)": entry.claim.printed,
-            f"ours ({model})": each(entry, outcome),
-            "over": once(each(entry, sample_size)),
-            "p": each(entry, significance),
+            f"ours ({model})": each(entry, ledger.outcome),
+            "over": once(each(entry, ledger.sample_size)),
+            "p": each(entry, ledger.significance),
             "page": entry.claim.page[:2] or "–",
         }
         for entry in entries
@@ -70,31 +54,25 @@ def table(entries: Iterable[Judgement], model: str) -> pd.DataFrame:
 def claims_of(page: str, run: Experiment, **here: dict) -> HTML:
     """The claims that a page measures: judged from recorded seeds by the ledger's rule, beside the numbers of this run.
 
-    A verdict needs five recorded seeds of these very parameters; one run has none.
-
-    Args:
-        page: the name of its notebook.
-        run: the page's experiment.
-        here: what this run has, as sections of a record: ``summaries``, ``untrained``, ``ntk``, ``cost`` and so on.
+    A verdict needs five recorded seeds of these very parameters; one run has none. ``here`` is what this run has, as
+    sections of a record: ``summaries``, ``untrained``, ``ntk``, ``cost`` and so on.
     """
     recorded, model = read_recorded(run), run.parameters.model
-    records = {**read_records(model), model: recorded} if recorded else {}
+    records = {**ledger.read_records(model), model: recorded} if recorded else {}
     live = Record(configuration={}, provenance={}, zero_shot={}, **here)
     rows = {}
     for claim in (claim for claim in CLAIMS if claim.page == page):
-        judged = judge(claim, records, model)
+        judged = ledger.judge(claim, records, model)
         for weighed in judged.weighed:
             rows[(claim.name, weighed.part.label)] = {
                 "this run": with_unit(_here(weighed.part, live), weighed.part.unit),
-                "recorded": outcome(weighed),
-                "over": sample_size(weighed),
-                "p": significance(weighed),
+                "recorded": ledger.outcome(weighed),
+                "over": ledger.sample_size(weighed),
+                "p": ledger.significance(weighed),
                 "holds": weighed.verdict,
                 "claim": f"{MARKS[judged.verdict]} {judged.verdict}",
             }
-    table = pd.DataFrame.from_dict(rows, orient="index").reset_index(
-        names=["claim of the paper", "positive where it holds"]
-    )
+    table = pd.DataFrame.from_dict(rows, orient="index").reset_index(names=["claim of the paper", "positive where it holds"])
     text = sortable(table.set_index("claim of the paper"), save_as=f"claims-{page}").data
     for name in dict.fromkeys(name for name, _ in rows):
         text = text.replace(f"<th>{name}</th>", f'<th><a href="09_claims.html#{name}">{name}</a></th>')
@@ -106,13 +84,13 @@ def _here(part: Part, live: Record) -> list[float]:
     if part.models:  # a comparison between models
         return []
     found = []
-    for _, sample in samples(part, [live]):
+    for _, sample in ledger.samples(part, [live]):
         with suppress(NotRecorded):
             found.append(float(part.measure(live, sample)))
     return found
 
 
-def show_table(entries: Sequence[Judgement], model: str, save_as: str = "") -> HTML:
+def show_table(entries: Sequence[ledger.Judgement], model: str, save_as: str = "") -> HTML:
     """The table, sortable; a claim's name leads to its paragraph, its page to the figure or table that measures it."""
     text = sortable(table(entries, model), save_as=save_as).data
     for claim in (entry.claim for entry in entries):
@@ -126,7 +104,7 @@ def show_table(entries: Sequence[Judgement], model: str, save_as: str = "") -> H
     return HTML(f'<div style="font-size: 0.85em">\n{text}\n</div>')
 
 
-def paragraphs(entries: Iterable[Judgement]) -> HTML:
+def paragraphs(entries: Iterable[ledger.Judgement]) -> HTML:
     """Each claim in its place: the paper's words, both figures, the test; where it does not reproduce, why it may not.
 
     A claim is folded when it reproduces and open otherwise.
@@ -135,9 +113,9 @@ def paragraphs(entries: Iterable[Judgement]) -> HTML:
     return HTML(f'<div class="tangent-control" style="max-width: none; border: 0; padding: 0">\n{text}\n</div>')
 
 
-def _paragraph(entry: Judgement) -> str:
+def _paragraph(entry: ledger.Judgement) -> str:
     claim, say = entry.claim, lambda text: html.escape(text, quote=False)
-    opened = "" if entry.verdict == REPRODUCED else " open"
+    opened = "" if entry.verdict == ledger.REPRODUCED else " open"
     lines = [
         f'<details id="{claim.name}"{opened}>',
         f"<summary><strong>{claim.name}</strong>: {say(claim.statement)} "
@@ -150,29 +128,29 @@ def _paragraph(entry: Judgement) -> str:
         lines += ["<p>Ours, positive where the claim holds:</p>", f"<ul>{''.join(items)}</ul>"]
     if claim.note:
         lines.append(f"<p>About the test: {say(claim.note)}</p>")
-    if entry.verdict == UNTESTED:
+    if entry.verdict == ledger.UNTESTED:
         lines.append(f"<p><em>Why it is not tested.</em> {say(entry.reason.rstrip('.'))}.</p>")
-    elif entry.verdict != REPRODUCED:
+    elif entry.verdict != ledger.REPRODUCED:
         lines.append(f"<p><em>Likely cause.</em> {say(claim.cause)}</p>")
     if claim.page:
         lines.append(f"<p>Measured on {_link(claim.page, claim.anchor)}.</p>")
     return "\n".join([*lines, "</details>"])
 
 
-def _part(weighed: Weighed) -> str:
+def _part(weighed: ledger.Weighed) -> str:
     """A part of a claim in one line: what is subtracted, the difference, the test, the verdict."""
     if weighed.mean is None:
         return f"{weighed.part.label}: not recorded"
-    p = significance(weighed)
+    p = ledger.significance(weighed)
     test = {"–": "no test", "sign": "decided by sign"}.get(p, f"p {p}" if p.startswith("<") else f"p = {p}")
-    return f"{weighed.part.label}: {outcome(weighed)} ({sample_size(weighed)}), {test}: {weighed.verdict}"
+    return f"{weighed.part.label}: {ledger.outcome(weighed)} ({ledger.sample_size(weighed)}), {test}: {weighed.verdict}"
 
 
 def _link(page: str, anchor: str, text: str = "") -> str:
     return f'<a href="{page}.html#{anchor}">{text or page}</a>' if page else ""
 
 
-def origins(records: Records) -> pd.DataFrame:
+def record_origins(records: ledger.Records) -> pd.DataFrame:
     """Where the recorded files come from: a row a model and section."""
     rows = {}
     for model, record in records.items():
@@ -182,10 +160,10 @@ def origins(records: Records) -> pd.DataFrame:
     return table if rows else pd.DataFrame({"recorded files": ["none"]})
 
 
-def as_data(entries: Iterable[Judgement], records: Records) -> dict:
+def as_data(entries: Iterable[ledger.Judgement], records: ledger.Records) -> dict:
     """The ledger as JSON values: every number that a verdict rests on, by seed, in the unit that was recorded."""
     return {
-        "rule": {"test": "one-sided t-test of mean > 0", "level": LEVEL, "seeds needed": LEAST},
+        "rule": {"test": "one-sided t-test of mean > 0", "level": ledger.LEVEL, "seeds needed": ledger.LEAST},
         "recorded files": {model: record.provenance for model, record in records.items()},
         "claims": [
             {

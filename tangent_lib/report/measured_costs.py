@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -29,6 +30,7 @@ from tangent_lib.task_vectors import Function, Params, add, apply
 RESULTS = ROOT / "benchmarks" / "results"
 BENCHMARKS = {"linear_step": "", "alpha_sweep": "", "xi_grid": " --nonlinear", "ntk": ""}  # and options of theirs
 NONE = "–"
+KINDS = {"time": "seconds", "memory": "peak_bytes"}  # to the names in a report
 SHARE = 0.05  # length of a drawn task vector, of the weights
 Report = Mapping[str, object]  # what a benchmark writes
 
@@ -62,11 +64,7 @@ GOALS = (
 
 
 def read_results(folder: Path = RESULTS) -> list[Report]:
-    """What the benchmarks wrote, in the order of file names and with a ``name`` from them; nothing where there is no file.
-
-    Raises:
-        InputError: naming a file that no benchmark wrote.
-    """
+    """What the benchmarks wrote, in the order of file names and with a ``name`` from them; nothing where there is no file."""
     reports = []
     for path in sorted(folder.glob("*.json")):
         report = json.loads(path.read_text())
@@ -78,52 +76,29 @@ def read_results(folder: Path = RESULTS) -> list[Report]:
 
 
 def command(benchmark: str) -> str:
-    """What measures a benchmark where no result is there.
-
-    Example:
-        >>> command("ntk")
-        'python benchmarks/ntk.py --json benchmarks/results/ntk-ViT-Mini-8.json'
-    """
-    return (
-        f"python benchmarks/{benchmark}.py{BENCHMARKS[benchmark]} --json benchmarks/results/{benchmark}-ViT-Mini-8.json"
-    )
-
-
-def goal_of(benchmark: str, ratio: str, kind: str) -> Goal | None:
-    """The goal for a ratio, if there is one."""
-    return next((g for g in GOALS if (g.benchmark, g.ratio, g.kind) == (benchmark, ratio, kind)), None)
+    """What measures a benchmark where no result is there."""
+    return f"python benchmarks/{benchmark}.py{BENCHMARKS[benchmark]} --json benchmarks/results/{benchmark}-ViT-Mini-8.json"
 
 
 def result_table(reports: Iterable[Report], benchmark: str) -> pd.DataFrame:
-    """A row a result, ratio and kind: the median of the rounds with its spread, the goal, and both sides' own medians.
-
-    Args:
-        reports: of any benchmarks.
-        benchmark: whose rows are wanted.
-    """
-    names, rows = [], []
+    """A row a result, ratio and kind: the median of the rounds with its spread, the goal, and both sides' own medians."""
+    goals, rows = {(each.benchmark, each.ratio, each.kind): each for each in GOALS}, {}
     for report in (each for each in reports if each["benchmark"] == benchmark):
-        for ratio, found in report["ratios"].items():
-            for kind, what in (("time", "seconds"), ("memory", "peak_bytes")):
-                goal, value = goal_of(benchmark, ratio, kind), found[kind]
-                sides = [
-                    _shown(median(pair[side][what] for pair in report["pairs"]), kind) for side in ratio.split(" / ")
-                ]
-                names.append((_name(report), f"{ratio}, {kind}"))
-                rows.append(
-                    {
-                        "median": _spread(**value),
-                        "by operations": f"{report['floor'][ratio]:.2f}" if kind == "time" else NONE,
-                        "goal": f"{goal}: {'met' if goal.met(value['median']) else 'not met'}" if goal else NONE,
-                        "both sides": " / ".join(sides),
-                    }
-                )
+        for (ratio, found), (kind, what) in product(report["ratios"].items(), KINDS.items()):
+            goal, value = goals.get((benchmark, ratio, kind)), found[kind]
+            sides = [median(pair[side][what] for pair in report["pairs"]) for side in ratio.split(" / ")]
+            rows[(_name(report), f"{ratio}, {kind}")] = {
+                "median": _spread(**value),
+                "by operations": f"{report['floor'][ratio]:.2f}" if kind == "time" else NONE,
+                "goal": f"{goal}: {'met' if goal.met(value['median']) else 'not met'}" if goal else NONE,
+                "both sides": " / ".join(_shown(side, kind) for side in sides),
+            }
     if not rows:
         return pd.DataFrame({"no result yet; this command makes one": [command(benchmark)]}, index=[benchmark])
-    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(names, names=["result", "ratio"]))
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["result", "ratio"])
 
 
-def origins(reports: Iterable[Report], benchmark: str) -> str:
+def result_origins(reports: Iterable[Report], benchmark: str) -> str:
     """What the numbers of a table depend on: sizes, rounds, machine, commit and date of every result."""
     lines = []
     for report in (each for each in reports if each["benchmark"] == benchmark):
@@ -152,14 +127,13 @@ def _shown(value: float | int, kind: str) -> str:
 
 def distance_table(reports: Iterable[Report]) -> pd.DataFrame:
     """How far apart the sides' results lie, as the largest difference over the largest value, and the benchmark's notes."""
-    names, rows = [], []
+    rows = {}
     for report in reports:
-        names.append((report["benchmark"], _name(report)))
         apart = "; ".join(f"{what} {value:.1e}" for what, value in report["distance"].items())
-        rows.append({"distance": apart, "notes": " ".join(report["note"]) or NONE})
+        rows[(report["benchmark"], _name(report))] = {"distance": apart, "notes": " ".join(report["note"]) or NONE}
     if not rows:
         return pd.DataFrame({"made by": [command(name) for name in BENCHMARKS]}, index=list(BENCHMARKS))
-    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(names, names=["benchmark", "result"]))
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["benchmark", "result"])
 
 
 def goal_table(reports: Sequence[Report]) -> pd.DataFrame:
@@ -191,23 +165,14 @@ def live_table(costs: Mapping[str, StepCost], base: str = "non-linear") -> pd.Da
 
 
 def printed_ratios() -> dict[str, float]:
-    """Linear over non-linear in Table 4 of the attention-only paper, of a language model: training time, and "cost (MB)".
-
-    Example:
-        >>> {what: round(ratio, 2) for what, ratio in printed_ratios().items()}
-        {'time': 2.32, 'memory': 2.11}
-    """
+    """Linear over non-linear in Table 4 of the attention-only paper, of a language model: training time, and "cost (MB)"."""
     linear, plain = (paper.ATTENTION_TABLE_4[way] for way in ("linear", "non-linear"))
     seconds = lambda row: 60 * int(row[3].split(":")[0]) + int(row[3].split(":")[1])
     return {"time": seconds(linear) / seconds(plain), "memory": linear[2] / plain[2]}
 
 
 def drawn(clip: Clip, images: int, seed: int, classes: int = 10) -> tuple[Tensor, Tensor, Tensor, Params]:
-    """Random images, labels, head and task vector: cost does not depend on what an image shows.
-
-    Returns:
-        ``(images, 3, size, size)``, ``(images,)``, ``(classes, dim)``, and a task vector: ``SHARE`` of each weight's length.
-    """
+    """Random images, labels, head and task vector: cost does not depend on what an image shows."""
     rng = torch.Generator().manual_seed(seed)
     x = torch.randn(images, 3, clip.image_size, clip.image_size, generator=rng).to(clip.device)
     y = torch.randint(0, classes, (images,), generator=rng).to(clip.device)

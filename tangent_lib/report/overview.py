@@ -26,11 +26,7 @@ def draw_overview(record: Record) -> Figure:
 
 
 def write_overview() -> Path:
-    """Draw the figure of the default model and write it beside its record.
-
-    Raises:
-        InputError: if nothing is recorded.
-    """
+    """Draw the figure of the default model and write it beside its record."""
     model = PARAMETERS["model"]
     record, path = read_record(model), recorded_path(model)
     if record is None:

@@ -49,8 +49,7 @@ Series = Mapping[str, Mapping[str, float]]  # by mode, then by task
 def bars_per_task(series: Series, label: str, others: Mapping[str, Series] | None = None) -> Figure:
     """Grouped bars: a group a task and a last one for the average, a bar a mode. Shares in, percent drawn.
 
-    Args:
-        others: the same of other models, by title; a panel each, below.
+    ``others`` are the same of other models, by title; a panel each, below.
     """
     panels = {"": series, **(others or {})}
     figure, axes = plt.subplots(len(panels), figsize=(8.5, 3.1 + 2.3 * len(others or {})), squeeze=False, sharex=True)
@@ -78,8 +77,7 @@ def scatter_modes(
 ) -> Figure:
     """A colour a task, a marker a model; on the diagonal both ways are equally good. Shares in, percent drawn.
 
-    Args:
-        models: by name, for each task the horizontal and the vertical value.
+    Models are by name, for each task the horizontal and the vertical value.
     """
     figure, axis = plt.subplots(figsize=(4.8, 4.2))
     axis.plot([0, 100], [0, 100], color="#767676", linestyle="--", linewidth=1)
@@ -96,38 +94,30 @@ def scatter_modes(
     return figure
 
 
-def curves(
-    alphas: Sequence[float], series: Mapping[str, Sequence[float]], label: str, chosen: Mapping[str, float]
-) -> Figure:
-    """A line a mode over alpha, with a ring at the alpha that was chosen. Shares in, percent drawn."""
+def _lines(alphas: Sequence[float], series: Mapping[str, Sequence[float]], x_label: str, y_label: str) -> Figure:
     figure, axis = plt.subplots(figsize=(5.4, 3.2))
     for mode, values in series.items():
-        axis.plot(
-            alphas,
-            100 * np.asarray(values),
-            color=COLOURS[mode],
-            marker=MARKERS[list(COLOURS).index(mode)],
-            markersize=3.5,
-            label=mode,
-        )
-        if mode in chosen:
-            at = list(alphas).index(chosen[mode])
-            axis.plot(alphas[at], 100 * values[at], "o", markersize=11, markerfacecolor="none", color=COLOURS[mode])
-    axis.set(xlabel=r"$\alpha$", ylabel=label)
+        marker = MARKERS[list(COLOURS).index(mode)]
+        axis.plot(alphas, values, color=COLOURS[mode], marker=marker, markersize=3.5, label=mode)
+    axis.set(xlabel=x_label, ylabel=y_label)
     axis.legend()
+    return figure
+
+
+def curves(alphas: Sequence[float], series: Mapping[str, Sequence[float]], label: str, chosen: Mapping[str, float]) -> Figure:
+    """A line a mode over alpha, with a ring at the alpha that was chosen. Shares in, percent drawn."""
+    percent = {mode: 100 * np.asarray(values) for mode, values in series.items()}
+    figure = _lines(alphas, percent, r"$\alpha$", label)
+    for mode in (mode for mode in series if mode in chosen):
+        at = list(alphas).index(chosen[mode])
+        ring = {"markersize": 11, "markerfacecolor": "none", "color": COLOURS[mode]}
+        figure.axes[0].plot(alphas[at], percent[mode][at], "o", **ring)
     return figure
 
 
 def error_curves(alphas: Sequence[float], series: Mapping[str, Sequence[float]]) -> Figure:
     """xi along the diagonal, a line a mode."""
-    figure, axis = plt.subplots(figsize=(5.4, 3.2))
-    for mode, values in series.items():
-        axis.plot(
-            alphas, values, color=COLOURS[mode], marker=MARKERS[list(COLOURS).index(mode)], markersize=3.5, label=mode
-        )
-    axis.set(xlabel=r"$\alpha_1 = \alpha_2$", ylabel=r"$\xi(\alpha_1, \alpha_2)$")
-    axis.legend()
-    return figure
+    return _lines(alphas, series, r"$\alpha_1 = \alpha_2$", r"$\xi(\alpha_1, \alpha_2)$")
 
 
 def matrix(names: Sequence[str], values: np.ndarray, label: str) -> Figure:

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from tangent_lib.disentanglement import XiGrid
 from tangent_lib.experiment import Cosines
-from tangent_lib.report.plots_xi import CASING, COLOUR_MAP
+from tangent_lib.report.plots_xi import COLOUR_MAP, outline_box
 from tangent_lib.runtime.errors import InputError
 
 SHAPES = "o^sD"
@@ -23,25 +22,11 @@ Points = Mapping[str, tuple[float, float]]  # by name, x and y as shares
 
 
 def against(
-    groups: Mapping[str, Points],
-    colours: Mapping[str, str],
-    x_label: str,
-    y_label: str,
-    name_points: bool = False,
+    groups: Mapping[str, Points], colours: Mapping[str, str], x_label: str, y_label: str, name_points: bool = False
 ) -> Figure:
     """Accuracy against accuracy: a colour and a marker a group, a small marker a point, a large one for the average.
 
     On the dashed diagonal both are equal (attention-only paper, Figures 3 and 5).
-
-    Args:
-        groups: by group, then by task or model, x and y as shares.
-        colours: by group.
-        x_label: in percent, of the horizontal axis.
-        y_label: in percent, of the vertical axis.
-        name_points: write every point's name beside it, and draw no averages.
-
-    Raises:
-        InputError: if there is no point to draw.
     """
     values = [value for points in groups.values() for pair in points.values() for value in pair]
     if not values:
@@ -68,13 +53,6 @@ def xi_by_distance(grids: Mapping[str, XiGrid], box: tuple[float, float] = (0.0,
 
     Nats and shares of points have no common unit, so each row has its own scale of colours; within a row all panels share it.
     alpha_1 runs to the right, alpha_2 upward.
-
-    Args:
-        grids: by mode, results of ``xi_grid``.
-        box: the interval that alpha is searched in; its square is outlined.
-
-    Raises:
-        InputError: if there is no grid to draw.
     """
     if not grids:
         raise InputError("no grid to draw: give at least one mode")
@@ -87,10 +65,7 @@ def xi_by_distance(grids: Mapping[str, XiGrid], box: tuple[float, float] = (0.0,
             # pcolormesh takes columns from the second index: transposed, the first index of xi, alpha_1, runs to the right
             style = {"cmap": COLOUR_MAP, "vmin": 0, "vmax": vmax, "shading": "nearest", "rasterized": True}
             mesh = axis.pcolormesh(alphas, alphas, xi.T, **style)
-            side = box[1] - box[0]
-            outline = Rectangle((box[0], box[0]), side, side, fill=False, edgecolor="black", linewidth=1.4, zorder=4)
-            outline.set_path_effects(CASING)
-            axis.add_patch(outline)
+            outline_box(axis, box)
             axis.set(aspect="equal")
             axis.grid(False)
         line[0].set_ylabel(f"{row}\n" + r"$\alpha_2$")
@@ -106,12 +81,6 @@ def cosine_matrices(matrices: Mapping[str, Cosines]) -> Figure:
     """The cosine similarities of task vectors, a panel a mode on one scale of colours (attention-only paper, Figure 10).
 
     The diagonal, always one, is left empty, so that it does not set the scale.
-
-    Args:
-        matrices: by mode, results of ``Experiment.cosines``.
-
-    Raises:
-        InputError: if there is no matrix to draw, or its shape and the number of its tasks differ.
     """
     if not matrices:
         raise InputError("no matrix to draw: give at least one mode")
@@ -138,17 +107,10 @@ def cosine_matrices(matrices: Mapping[str, Cosines]) -> Figure:
 def _off_diagonal(tasks: Sequence[str], cosines: Sequence[Sequence[float]]) -> np.ma.MaskedArray:
     values = np.asarray(cosines, float)
     if len(tasks) < 2 or values.shape != (len(tasks),) * 2:
-        raise InputError(
-            f"cosines of the shape {values.shape} for {len(tasks)} tasks: give two tasks or more, and a square"
-        )
+        raise InputError(f"cosines of the shape {values.shape} for {len(tasks)} tasks: give two tasks or more, and a square")
     return np.ma.masked_array(values, mask=np.eye(len(tasks), dtype=bool))
 
 
 def pairs(x: Mapping[str, float], y: Mapping[str, float]) -> dict[str, tuple[float, float]]:
-    """Two measures of the same things as points.
-
-    Example:
-        >>> pairs({"Signs": 0.9}, {"Signs": 0.8})
-        {'Signs': (0.9, 0.8)}
-    """
+    """Two measures of the same things as points."""
     return {name: (float(x[name]), float(y[name])) for name in x}

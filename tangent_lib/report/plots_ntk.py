@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tangent_lib.experiment import LocalEnergy
@@ -18,18 +17,19 @@ FIRST, SECOND = ("#5D3A9B", "-"), ("#D0730F", "--")
 
 
 def energy_lines(results: Mapping[str, LocalEnergy]) -> Figure:
-    """E_loc over the points of both supports, a panel a pair, a line a class (tangent-space paper, Figures 6, 14 and 15).
-
-    Args:
-        results: by pair, written ``Task-Control``, as ``Experiment.local_energy`` gives them.
-    """
+    """E_loc over the points of both supports, a panel a pair, a line a class (tangent-space paper, Figures 6, 14 and 15)."""
     figure, axes = plt.subplots(1, len(results), figsize=(8.5, 2.7), squeeze=False, sharey=True)
     for axis, (pair, result) in zip(axes[0], results.items()):
         energy, trained = np.asarray(result.energy), result.trained
         shades = plt.get_cmap("viridis")(np.linspace(0.0, 0.85, len(energy)))
         for line, shade in zip(energy, shades):
             axis.plot(line, color=shade, linewidth=0.5, alpha=0.8)
-        _supports(axis, pair.split("-")[0], pair.split("-")[-1], trained, energy.shape[1])
+        task, control = pair.split("-")[0], pair.split("-")[-1]
+        axis.axvline(trained - 0.5, color=GREY, linestyle=":", linewidth=1)
+        places = [trained / 2, (trained + energy.shape[1]) / 2]
+        axis.set_xticks(places, [f"{task}\n(trained)", f"{control}\n(control)"])
+        axis.tick_params(axis="x", length=0)
+        axis.grid(False, axis="x")
         for start, stop in ((0, trained), (trained, energy.shape[1])):
             mean = energy[:, start:stop].mean()
             axis.plot([start, stop - 1], [mean, mean], color="white", linewidth=4.0)
@@ -39,21 +39,8 @@ def energy_lines(results: Mapping[str, LocalEnergy]) -> Figure:
     return figure
 
 
-def _supports(axis: Axes, task: str, control: str, trained: int, points: int) -> None:
-    axis.axvline(trained - 0.5, color=GREY, linestyle=":", linewidth=1)
-    labels = [f"{task}\n(trained)", f"{control}\n(control)"]
-    axis.set_xticks([trained / 2, (trained + points) / 2], labels)
-    axis.tick_params(axis="x", length=0)
-    axis.grid(False, axis="x")
-
-
 def leading_shares(counts: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """The share of the leading eigenfunctions' energy on unseen points of the task, a panel a pair, a line a model.
-
-    Args:
-        counts: how many leading eigenfunctions.
-        panels: by pair, then by model (two at most), a share for every count.
-    """
+    """The share of the leading eigenfunctions' energy on unseen points of the task, a panel a pair, a line a model."""
     figure, axes = plt.subplots(1, len(panels), figsize=(8.5, 2.6), squeeze=False, sharey=True)
     for axis, (pair, series) in zip(axes[0], panels.items()):
         axis.axhline(0.5, color=GREY, linestyle=":", linewidth=1)
@@ -69,13 +56,9 @@ def leading_shares(counts: Sequence[int], panels: Mapping[str, Mapping[str, Sequ
 def ring_fits(
     angles: Sequence[float], supports: np.ndarray, fits: Mapping[str, np.ndarray], bounds: Mapping[str, Sequence[float]]
 ) -> Figure:
-    """Task functions around the ring, a panel a kernel, and how little energy a function can have where it should have none.
+    """Task functions around the ring, a panel a kernel, and how little energy it can have where it should have none.
 
-    Args:
-        angles: n of them, in radians.
-        supports: ``(2, n)``, true on the task's arc.
-        fits: by kernel, ``(2, n)``, the function of each task.
-        bounds: by place, the smallest share of energy there for M = 0, 1, 2, ...
+    ``supports`` and fits are ``(2, n)`` over n angles, a row a task; ``bounds`` has a share for M = 0, 1, 2, ...
     """
     figure, axes = plt.subplots(1, len(fits) + 1, figsize=(8.5, 2.7))
     for axis, (name, functions) in zip(axes, fits.items()):

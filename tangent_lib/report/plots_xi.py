@@ -35,15 +35,7 @@ class Grid:
 
 
 def grid_of(result: XiGrid, distance: str = "prediction error") -> Grid:
-    """One distance out of a result of ``xi_grid``.
-
-    Raises:
-        InputError: if the result has no such distance.
-
-    Example:
-        >>> grid_of(XiGrid((0.0,), (2, 2), ((0.5,),), ((0.1,),)))
-        Grid(alphas=(0.0,), xi=((0.5,),))
-    """
+    """One distance out of a result of ``xi_grid``."""
     return Grid(result.alphas, result.by(distance))
 
 
@@ -53,22 +45,6 @@ def area_below(grid: Grid, level: Number, box: Interval | None = None) -> float:
     A number for what the papers show by colour alone (tangent-space paper, Section 4, Figure 3).
 
         |{(i, j) : xi(alpha_i, alpha_j) < level}| / |{(i, j)}|
-
-    Args:
-        grid: ``alphas``, n values, and ``xi``, n lines of n values.
-        level: xi must be smaller than it.
-        box: count only points with both alphas within it, bounds included; None: all points.
-
-    Returns:
-        a share in [0, 1].
-
-    Raises:
-        InputError: for an empty or misshapen grid, or a box without a point of the grid.
-
-    Example:
-        >>> grid = Grid([0.0, 2.0], [[0.0, 0.3], [0.05, 0.1]])
-        >>> area_below(grid, 0.1), area_below(grid, 0.1, box=(1, 3))
-        (0.5, 0.0)
     """
     alphas, xi = _checked(grid)
     low, high = (-np.inf, np.inf) if box is None else box
@@ -88,24 +64,8 @@ def heatmaps(
 ) -> Figure:
     """xi over the plane of alphas, a row of panels a mode and a column a task pair, all on one scale of colours.
 
-    As Figures 3 and 9 to 11 of the tangent-space paper.
-
-    Args:
-        grids: by row (a mode), then by column (a task pair), the grid. A panel that a row lacks, or that is None, says
-            "not recorded".
-        box: the interval that alpha is searched in; its square is outlined. None: no outline.
-        label: what the colour bar says.
-        vmax: the end of the scale, which starts at 0; None: the largest value among all panels.
-        level: draw the line xi = level too.
-
-    Raises:
-        InputError: if there is nothing to draw, or a grid is empty, misshapen or not equispaced.
-
-    Example:
-        >>> grid = Grid([0.0, 1.0], [[0.0, 0.5], [0.5, 1.0]])
-        >>> figure = heatmaps({"linear": {"Signs-Digits": grid}})
-        >>> [axis.get_xlabel() for axis in figure.axes[:1]]
-        ['$\\\\alpha_1$']
+    As Figures 3 and 9 to 11 of the tangent-space paper. A missing panel says "not recorded"; ``vmax`` ends the scale, by
+    default at the largest value; the box of the search is outlined, and ``level`` draws the line xi = level.
     """
     columns = list(dict.fromkeys(column for row in grids.values() for column in row))
     if not columns:
@@ -113,8 +73,7 @@ def heatmaps(
     checked = {row: {name: _checked(grid) for name, grid in each.items() if grid} for row, each in grids.items()}
     largest = max((xi.max() for each in checked.values() for _, xi in each.values()), default=0.0)
     vmax = (largest or 1.0) if vmax is None else vmax
-    size = (2.35 * len(columns) + 1.0, 2.2 * len(checked) + 0.5)
-    shape = (len(checked), len(columns))
+    size, shape = (2.35 * len(columns) + 1.0, 2.2 * len(checked) + 0.5), (len(checked), len(columns))
     figure, axes = plt.subplots(*shape, figsize=size, dpi=200, squeeze=False, sharex=True, sharey=True)
     image = None
     for line, (row, each) in zip(axes, checked.items()):
@@ -152,12 +111,17 @@ def _panel(
     if level is not None and len(alphas) > 1 and xi.min() < level < xi.max():
         axis.contour(alphas, alphas, xi.T, levels=[level], colors="black", linewidths=0.8, linestyles=":")
     if box is not None:
-        side = box[1] - box[0]
-        outline = Rectangle((box[0], box[0]), side, side, fill=False, edgecolor="black", linewidth=1.4, zorder=4)
-        outline.set_path_effects(CASING)
-        axis.add_patch(outline)
+        outline_box(axis, box)
     axis.grid(False)
     return image
+
+
+def outline_box(axis: Axes, box: Interval) -> None:
+    """The square that alpha_1 and alpha_2 are searched in."""
+    side = box[1] - box[0]
+    outline = Rectangle((box[0], box[0]), side, side, fill=False, edgecolor="black", linewidth=1.4, zorder=4)
+    outline.set_path_effects(CASING)
+    axis.add_patch(outline)
 
 
 def _checked(grid: Grid) -> tuple[np.ndarray, np.ndarray]:

@@ -10,17 +10,9 @@ import numpy as np
 from tangent_lib.experiments.records import Summaries, Summary
 
 MISSING = "not recorded"
-# the factor from what is recorded to what is shown, the format, the word; ξ sums over two tasks and lies between 0 and 2
-UNITS = {
-    "points": (100, "+.1f", "points"),
-    "ξ": (1, "+.3f", "ξ"),
-    "nats": (1, "+.2g", "nats"),
-    "cosine": (1, "+.3f", "cosine"),
-    "α": (1, "+.2f", "α"),
-    "rank": (1, "+.2f", "rank"),
-    "share": (1, "+.3f", "share"),
-    "times": (1, "+.2f", "times"),
-}
+# how differences are written; ξ sums over two tasks and lies between 0 and 2
+UNITS = {"points": "+.1f", "ξ": "+.3f", "nats": "+.2g", "cosine": "+.3f", "α": "+.2f"}
+UNITS |= {"rank": "+.2f", "share": "+.3f", "times": "+.2f"}
 
 
 class NotRecorded(LookupError):
@@ -42,15 +34,7 @@ class Quantity:
     unit: str = "points"
 
     def __call__(self, summary: Summary) -> float:
-        """The number.
-
-        Raises:
-            NotRecorded: where it was not computed.
-
-        Example:
-            >>> SINGLE(Summary(single={"Signs": 0.5, "Digits": 0.75}))
-            0.625
-        """
+        """The number; ``NotRecorded`` where it was not computed."""
         found = self.read(summary)
         if found is None:
             raise NotRecorded(self.name)
@@ -63,12 +47,7 @@ def mean_of(values: Iterable[float]) -> float:
 
 
 def mean_over_pairs(values: Mapping[str, Sequence[float]]) -> float:
-    """The mean over task pairs and over the recorded alphas, 0.2 to 1.
-
-    Example:
-        >>> mean_over_pairs({"Signs-Digits": [0.25, 0.5], "Scenes-Textures": [0.75, 1.0]})
-        0.625
-    """
+    """The mean over task pairs and over the recorded alphas, 0.2 to 1."""
     return mean_of(np.mean(each) for each in values.values())
 
 
@@ -77,37 +56,23 @@ ABSOLUTE = Quantity("addition, absolute accuracy", lambda s: s.addition.absolute
 NORMALISED = Quantity("addition, normalised accuracy", lambda s: s.addition.normalised if s.addition else None)
 ALPHA = Quantity("chosen α of addition", lambda s: s.addition.alpha if s.addition else None, "α")
 CURVE = Quantity("addition, accuracy averaged over all α", lambda s: mean_of(s.addition.curve) if s.addition else None)
-TARGET = Quantity(
-    "negation, target", lambda s: mean_of(each.target for each in s.negation.values()) if s.negation else None
-)
+TARGET = Quantity("negation, target", lambda s: mean_of(each.target for each in s.negation.values()) if s.negation else None)
 CONTROL = Quantity(
     "negation, control", lambda s: mean_of(each.control for each in s.negation.values()) if s.negation else None
 )
 XI = Quantity("ξ, averaged over pairs and α", lambda s: mean_over_pairs(s.xi) if s.xi else None, "ξ")
-KL = Quantity(
-    "KL of representations, averaged over pairs and α", lambda s: mean_over_pairs(s.kl) if s.kl else None, "nats"
-)
+KL = Quantity("KL of representations, averaged over pairs and α", lambda s: mean_over_pairs(s.kl) if s.kl else None, "nats")
 COSINE = Quantity("|cosine| between task vectors", lambda s: s.cosine, "cosine")
 
 
 def measured(summaries: Summaries, mode: str, quantity: Quantity) -> dict[str, float]:
-    """A quantity by seed, for the seeds that have it: not every record has every mode, nor negation.
-
-    Example:
-        >>> measured({"linear": {"0": Summary(single={"Signs": 0.5})}}, "linear", TARGET)
-        {}
-    """
+    """A quantity by seed, for the seeds that have it: not every record has every mode, nor negation."""
     found = {seed: quantity.read(summary) for seed, summary in summaries.get(mode, {}).items()}
     return {seed: value for seed, value in found.items() if value is not None}
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean and the sample standard deviation; no spread for a single value.
-
-    Example:
-        >>> mean_and_spread([1.0, 3.0]), mean_and_spread([1.0])
-        ((2.0, 1.4142135623730951), (1.0, None))
-    """
+    """The mean and the sample standard deviation; no spread for a single value."""
     values = np.asarray(values, float)
     return float(values.mean()), (float(values.std(ddof=1)) if len(values) > 1 else None)
 
@@ -123,19 +88,17 @@ def percent(values: Sequence[float]) -> str:
     return f"{mean:.1f}" if spread is None else f"{mean:.1f} ± {spread:.1f}"
 
 
-def with_unit(values: Sequence[float], unit: str) -> str:
-    """Differences as a mean with its sign, the spread where there are several, and the unit.
+def over_seeds(summaries: Summaries, mode: str, quantity: Quantity) -> str:
+    """A quantity of a mode in percent, over the seeds that have it."""
+    values = list(measured(summaries, mode, quantity).values())
+    return percent(values) if values else MISSING
 
-    Example:
-        >>> with_unit([0.02, 0.02], "points"), with_unit([], "ξ")
-        ('+2.0 ± 0.0 points', 'not recorded')
-    """
+
+def with_unit(values: Sequence[float], unit: str) -> str:
+    """Differences as a mean with its sign, the spread where there are several, and the unit."""
     if not len(values):
         return MISSING
-    factor, form, word = UNITS[unit]
+    factor, form = 100 if unit == "points" else 1, UNITS[unit]  # shares are recorded
     mean, spread = mean_and_spread(values)
-    return (
-        f"{factor * mean:{form}}"
-        + ("" if spread is None else f" ± {factor * spread:{form.removeprefix('+')}}")
-        + f" {word}"
-    )
+    deviation = "" if spread is None else f" ± {factor * spread:{form.removeprefix('+')}}"
+    return f"{factor * mean:{form}}{deviation} {unit}"

@@ -14,13 +14,13 @@ from tangent_lib.report import paper
 from tangent_lib.report.quantities import (
     ABSOLUTE,
     CONTROL,
-    MISSING,
     NORMALISED,
     SINGLE,
     TARGET,
     Quantity,
     mean_and_spread,
     measured,
+    over_seeds,
     percent,
 )
 
@@ -53,17 +53,16 @@ def records(run: Experiment, recorded: Record | None) -> dict[str, Record]:
     records = {name: recorded} if recorded else {}
     for other in MINIATURES if name in MINIATURES else ():
         record = read_record(other) if other != name else None
-        if record and set(tasks) <= record.zero_shot.keys() and record.configuration["protocol"] == protocol:
-            if is_of_shipped_weights(record):
-                records[other] = record
+        alike = record and set(tasks) <= record.zero_shot.keys() and record.configuration["protocol"] == protocol
+        if alike and is_of_shipped_weights(record):
+            records[other] = record
     return records
 
 
 def other_miniatures(run: Experiment) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
     """Test accuracies of the other miniatures, of which the three modes are recorded; means over their seeds.
 
-    Returns:
-        by title of the model, ``single`` and ``addition``, each by mode (and ``zero-shot``), then by task.
+    By title of the model, ``single`` and ``addition``, each by mode (and ``zero-shot``), then by task.
     """
     found = {}
     for model, record in records(run, None).items():
@@ -94,18 +93,8 @@ def accuracy_table(
 ) -> pd.DataFrame:
     """A row a mode; for each source and each scale of the paper, a column a measure. Percent, with the deviation over seeds.
 
-    Args:
-        found: as ``sources`` gives.
-        measures: the columns, such as ``{"Abs.": ABSOLUTE}``.
-        numbers: by mode, for each scale the paper's values in the order of the measures; None is shown as a dash.
-        pretrained: by source, the columns' values of the pre-trained model, shares; gives a first row.
-        digits: of the paper's numbers.
-        names: what the rows are called, by mode; ``ROW_NAMES`` by default.
-
-    Example:
-        >>> live = {"a": {"0": Summary(single={"x": 0.5})}}
-        >>> accuracy_table({"here": live}, ["a"], {"Acc.": SINGLE}, {"a": ((49.0,),)}, ["CLIP"]).iloc[0].tolist()
-        ['50.0', '49.0']
+    ``numbers`` are the paper's, by mode, for each scale in the order of the measures; None is a dash. ``pretrained`` has
+    shares by source and column, and gives a first row.
     """
     rows = {}
     for mode in (*(["pre-trained"] if pretrained else []), *modes):
@@ -116,19 +105,12 @@ def accuracy_table(
                     value = (pretrained or {}).get(header, {}).get(column)
                     cells[(header, column)] = "–" if value is None else percent([value])
                 else:
-                    cells[(header, column)] = _cell(summaries, mode, measure)
+                    cells[(header, column)] = over_seeds(summaries, mode, measure)
         for scale, values in zip(scales, numbers.get(mode, ())):
             for column, value in zip(measures, values):
                 cells[(f"paper: {scale}", column)] = "–" if value is None else f"{value:.{digits}f}"
         rows[(names or ROW_NAMES).get(mode, mode)] = cells
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table.columns = pd.MultiIndex.from_tuples(table.columns)
-    return table
-
-
-def _cell(summaries: Summaries, mode: str, measure: Quantity) -> str:
-    values = list(measured(summaries, mode, measure).values())
-    return percent(values) if values else MISSING
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def across(summaries: Summaries, mode: str, measure: Quantity) -> list[float]:
@@ -147,40 +129,37 @@ def pretrained_average(run: Experiment, names: Sequence[str]) -> float:
     return float(np.mean([run.zero_shot(name).test for name in names]))
 
 
-def zero_shot_averages(run: Experiment, found: Iterable[str], recorded: Record | None, column: str) -> dict[str, dict]:
-    """The pre-trained models' average accuracy over the tasks as one column of ``accuracy_table``, by source."""
-    names = run.parameters.tasks
-    averages = {run.parameters.model: pretrained_average(run, names)}
+def zero_shot_averages(
+    run: Experiment, found: Iterable[str], recorded: Record | None, columns: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, float]]:
+    """The pre-trained models' accuracy, averaged over the tasks of each column of ``accuracy_table``, by source."""
+    averages = {run.parameters.model: {column: pretrained_average(run, names) for column, names in columns.items()}}
     for model, record in records(run, recorded).items():
-        averages[model] = float(np.mean([record.zero_shot[name].test for name in names]))
-    return {header: {column: averages[header.split(",")[0]]} for header in found}
+        mean = lambda names, record=record: float(np.mean([record.zero_shot[name].test for name in names]))
+        averages[model] = {column: mean(names) for column, names in columns.items()}
+    return {header: averages[header.split(",")[0]] for header in found}
 
 
 def table_1(run: Experiment, live: Summaries, recorded: Record | None, modes: Sequence[str]) -> pd.DataFrame:
     """Task addition, as Table 1."""
-    found = sources(run, live, recorded)
-    pretrained = zero_shot_averages(run, found, recorded, "Abs.")
-    return accuracy_table(
-        found, modes, {"Abs.": ABSOLUTE, "Norm.": NORMALISED}, paper.TABLE_1, paper.SCALES, pretrained
-    )
+    found, measures = sources(run, live, recorded), {"Abs.": ABSOLUTE, "Norm.": NORMALISED}
+    pretrained = zero_shot_averages(run, found, recorded, {"Abs.": run.parameters.tasks})
+    return accuracy_table(found, modes, measures, paper.TABLE_1, paper.SCALES, pretrained)
 
 
 def table_2(run: Experiment, live: Summaries, recorded: Record | None, modes: Sequence[str]) -> pd.DataFrame:
     """Task negation, as Table 2."""
-    found, kept = sources(run, live, recorded), run.zero_shot(run.parameters.control).test
-    pretrained = zero_shot_averages(run, found, recorded, "Targ.")
-    for header in found:
-        own = header.startswith(f"{run.parameters.model},")
-        other = records(run, recorded).get(header.split(",")[0])
-        pretrained[header]["Cont."] = kept if own else other.zero_shot[run.parameters.control].test
-    return accuracy_table(found, modes, {"Targ.": TARGET, "Cont.": CONTROL}, paper.TABLE_2, paper.SCALES, pretrained)
+    found, measures = sources(run, live, recorded), {"Targ.": TARGET, "Cont.": CONTROL}
+    columns = {"Targ.": run.parameters.tasks, "Cont.": (run.parameters.control,)}
+    pretrained = zero_shot_averages(run, found, recorded, columns)
+    return accuracy_table(found, modes, measures, paper.TABLE_2, paper.SCALES, pretrained)
 
 
 def single_task_table(run: Experiment, live: Summaries, recorded: Record | None) -> pd.DataFrame:
     """Average single-task accuracy a mode (Figure 7 as numbers; the paper prints no table of it)."""
     found = sources(run, live, recorded)
-    table = accuracy_table(found, list(live), {"": SINGLE}, {}, (), zero_shot_averages(run, found, recorded, ""))
-    return table.droplevel(1, axis=1)
+    pretrained = zero_shot_averages(run, found, recorded, {"": run.parameters.tasks})
+    return accuracy_table(found, list(live), {"": SINGLE}, {}, (), pretrained).droplevel(1, axis=1)
 
 
 def near(summaries: Summaries, recorded: Record | None, mode: str, measure: Quantity) -> bool | None:
@@ -193,11 +172,6 @@ def near(summaries: Summaries, recorded: Record | None, mode: str, measure: Quan
 
 
 def answers(checks: Mapping[str, bool | None]) -> pd.DataFrame:
-    """What a page predicted beforehand, and whether it holds here; a dash where it does not apply.
-
-    Example:
-        >>> answers({"a above b": True, "c above d": None})["holds here"].tolist()
-        ['yes', '–']
-    """
+    """What a page predicted beforehand, and whether it holds here; a dash where it does not apply."""
     words = {name: "–" if holds is None else "yes" if holds else "no" for name, holds in checks.items()}
     return pd.DataFrame({"holds here": words}).rename_axis("prediction")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import product
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
 from tangent_lib.cost.measured_steps import LISTING_1, StepCost
 from tangent_lib.disentanglement import DISTANCES, XiGrid
 from tangent_lib.experiment import Experiment
 from tangent_lib.experiments.records import Record, Summaries
 from tangent_lib.report import paper, tables
-from tangent_lib.report.plots_xi import area_below, grid_of
+from tangent_lib.report.plots_xi import Grid, area_below, grid_of
 from tangent_lib.report.quantities import ABSOLUTE, NORMALISED, SINGLE
 from tangent_lib.report.tables_xi import mean_within
 from tangent_lib.task_vectors import Params
@@ -34,7 +34,7 @@ EFFICIENCY_ROWS = {  # to the names of rows, and the rows of Table 4, which has 
     "linear": ("NTK linearisation, this library", None),
     "attention-only": ("Attention only", "attention-only"),
 }
-Sources = Mapping[str, Summaries]  # by header
+Grids = Mapping[str, Mapping[str, XiGrid]]  # by task pair, then by mode
 NON_LINEAR, LINEAR, ATTENTION = "non-linear", "linear", "attention-only"
 ABLATED = ("attention + biases", "attention + MLP", "attention + MLP + biases")
 
@@ -42,7 +42,7 @@ ABLATED = ("attention + biases", "attention + MLP", "attention + MLP + biases")
 def addition_table(run: Experiment, live: Summaries, recorded: Record | None) -> pd.DataFrame:
     """Task addition in three ways, as Table 2."""
     found = tables.sources(run, live, recorded)
-    pretrained = tables.zero_shot_averages(run, found, recorded, "Abs.")
+    pretrained = tables.zero_shot_averages(run, found, recorded, {"Abs.": run.parameters.tasks})
     measures, modes = {"Abs.": ABSOLUTE, "Norm.": NORMALISED}, (NON_LINEAR, LINEAR, ATTENTION)
     numbers = paper.ATTENTION_TABLE_2
     return tables.accuracy_table(found, modes, measures, numbers, paper.SCALES, pretrained, 2, ROW_NAMES)
@@ -58,33 +58,16 @@ def ablation_table(run: Experiment, live: Summaries, recorded: Record | None) ->
 
 
 def what_moved(theta_0: Params, theta: Params) -> pd.DataFrame:
-    """Which parameters differ from theta_0 in any bit, a row for all blocks together.
-
-    Example:
-        >>> import torch
-        >>> theta_0 = {"blocks.0.w": torch.zeros(2), "blocks.1.w": torch.zeros(2), "proj": torch.zeros(3)}
-        >>> what_moved(theta_0, theta_0 | {"blocks.0.w": torch.ones(2)})
-                    tensors  numbers  tensors changed
-        blocks.*.w        2        4                1
-        proj              1        3                0
-    """
+    """Which parameters differ from theta_0 in any bit, a row for all blocks together."""
     kinds = {name: re.sub(r"\.\d+\.", ".*.", name) for name in theta_0}
-    rows = [(kinds[n], 1, v.numel(), int(_bits(theta[n]) != _bits(v))) for n, v in theta_0.items()]
+    bits = lambda tensor: tensor.detach().cpu().numpy().tobytes()
+    rows = [(kinds[n], 1, v.numel(), int(bits(theta[n]) != bits(v))) for n, v in theta_0.items()]
     columns = ["kind", "tensors", "numbers", "tensors changed"]
     return pd.DataFrame(rows, columns=columns).groupby("kind", sort=False).sum().rename_axis(None)
 
 
-def _bits(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().numpy().tobytes()
-
-
 def efficiency_table(costs: Mapping[str, StepCost], name: str) -> pd.DataFrame:
-    """What a gradient takes, measured, beside Table 4 (of a language model); linear training by Listing 1 and as done here.
-
-    Args:
-        costs: as ``cost.step_costs`` gives.
-        name: of the measured model and machine, for the header.
-    """
+    """What a gradient takes, measured, beside Table 4 (of a language model); linear training by Listing 1 and as here."""
     rows, printed = {}, "paper: Flan-T5-base"
     for way, (row, of_paper) in EFFICIENCY_ROWS.items():
         cost = costs[way]
@@ -104,18 +87,13 @@ def efficiency_table(costs: Mapping[str, StepCost], name: str) -> pd.DataFrame:
             cells[(printed, "cost (MB)")] = f"{megabytes:.1f}"
             cells[(printed, "minutes")] = minutes
         rows[row] = cells
-    table = pd.DataFrame.from_dict(rows, orient="index").fillna("–")
-    table.columns = pd.MultiIndex.from_tuples(table.columns)
-    return table
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("–")
 
 
 def single_averages(run: Experiment, live: Summaries) -> dict[str, dict[str, tuple[float, float]]]:
     """Average single-task accuracy of linear and attention-only models against the non-linear ones', a point a model.
 
-    This model as computed in this run, the other miniatures as recorded (Figure 5).
-
-    Returns:
-        by mode, then by model, the non-linear average and the mode's.
+    This model as computed in this run, the other miniatures as recorded (Figure 5); by mode, then by model.
     """
     found = {run.parameters.model: live}
     found |= {f"{model} (recorded)": record.summaries for model, record in tables.records(run, None).items()}
@@ -130,50 +108,33 @@ def single_averages(run: Experiment, live: Summaries) -> dict[str, dict[str, tup
     }
 
 
-def areas_table(grids: Mapping[str, Mapping[str, XiGrid]], part: float = 0.1) -> pd.DataFrame:
+def areas_table(grids: Grids, part: float = 0.1) -> pd.DataFrame:
     """The share of the plane where xi is below a part of the largest value in any mode, in percent (Figures 6 and 8).
 
     Says in numbers what the colours of ``plots_attention.xi_by_distance`` show; each distance is measured by its own largest
     value for the pair, so the result has no unit.
-
-    Args:
-        grids: by task pair, then by mode, results of ``xi_grid``.
-        part: of the largest value.
-
-    Example:
-        >>> grid = XiGrid((0, 1), (9, 9), ((0.0, 1.0), (0.5, 1.0)), ((0, 0), (0, 2)))
-        >>> areas_table({"Signs-Digits": {"linear": grid}}).loc["linear"].tolist()
-        ['25', '75']
     """
-    cells: dict[tuple[str, str], dict[str, str]] = {}
-    for pair, modes in grids.items():
-        for distance in DISTANCES:
-            level = part * max(np.max(grid.by(distance)) for grid in modes.values())
-            shares = {mode: area_below(grid_of(grid, distance), level) for mode, grid in modes.items()}
-            cells[(pair, distance)] = {mode: f"{100 * share:.0f}" for mode, share in shares.items()}
-    return pd.DataFrame(cells)
+    return _by_distance(grids, lambda grid, top: f"{100 * area_below(grid, part * top):.0f}")
 
 
-def beyond_box_table(grids: Mapping[str, Mapping[str, XiGrid]]) -> pd.DataFrame:
+def beyond_box_table(grids: Grids) -> pd.DataFrame:
     """How many times larger the mean error is beyond the search box than within (attention-only paper, Section 4.2).
 
     The mean where both alphas are above 1, over the mean in [0, 1]^2; a ratio, so it has no unit in either distance.
-
-    Args:
-        grids: as for ``areas_table``.
-
-    Example:
-        >>> grid = XiGrid((1, 2), (9, 9), ((0.0, 0), (0, 1.0)), ((2.0, 0), (0, 6.0)))
-        >>> beyond_box_table({"Signs-Digits": {"linear": grid}}).loc["linear"].tolist()
-        ['–', '3.0 times']
     """
-    cells: dict[tuple[str, str], dict[str, str]] = {}
-    for pair, modes in grids.items():
-        for distance in DISTANCES:
-            column = cells.setdefault((pair, distance), {})
-            for mode, result in modes.items():
-                grid = grid_of(result, distance)
-                above = [alpha for alpha in grid.alphas if alpha > 1]
-                within = mean_within(grid, (0, 1))
-                column[mode] = f"{mean_within(grid, (min(above), max(above))) / within:.1f} times" if within else "–"
-    return pd.DataFrame(cells)
+
+    def cell(grid: Grid, _: float) -> str:
+        within, above = mean_within(grid, (0, 1)), [alpha for alpha in grid.alphas if alpha > 1]
+        return f"{mean_within(grid, (min(above), max(above))) / within:.1f} times" if within else "–"
+
+    return _by_distance(grids, cell)
+
+
+def _by_distance(grids: Grids, cell: Callable[[Grid, float], str]) -> pd.DataFrame:
+    """A row a mode, a column a pair and distance; a cell is made of the grid and the largest value in any mode."""
+    columns = {}
+    for pair, distance in product(grids, DISTANCES):
+        of = {mode: grid_of(grid, distance) for mode, grid in grids[pair].items()}
+        top = max(float(np.max(grid.xi)) for grid in of.values())
+        columns[(pair, distance)] = {mode: cell(grid, top) for mode, grid in of.items()}
+    return pd.DataFrame(columns)

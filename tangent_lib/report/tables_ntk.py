@@ -15,19 +15,13 @@ KINDS = {"pre-trained": "pretrained", "random": "untrained"}  # to the names in 
 
 
 def shares_table(shares: Mapping[str, Mapping[str, SupportShares]], recorded: Record | None) -> pd.DataFrame:
-    """The three shares of ``kernels.support_shares`` in percent, this run's beside recorded ones: a row a pair and start.
-
-    Args:
-        shares: by start, a key of ``KINDS``, then by task pair.
-    """
+    """The three shares of ``kernels.support_shares`` in percent, this run's beside recorded ones: a row a pair and start."""
     rows = {}
     for pair in shares["random"]:
         for name, kind in KINDS.items():
             by_seed = recorded.ntk.get(kind, {}) if recorded else {}
             past = [each[pair] for each in by_seed.values() if pair in each]
-            cell = lambda read, past=past: (
-                f"{percent([read(s) for s in past])} ({len(past)} seeds)" if past else MISSING
-            )
+            cell = lambda read, past=past: f"{percent([read(s) for s in past])} ({len(past)} seeds)" if past else MISSING
             rows[(pair, name)] = {
                 (what, source): text
                 for what, read in SHARES.items()
@@ -44,9 +38,8 @@ def localisations(recorded: Record | None) -> pd.DataFrame | None:
     """
     if not recorded or not {"pretrained", "untrained"} <= set(recorded.ntk):
         return None
-    names = {"pretrained": "Pre-trained θ₀", "untrained": "Random init θ₀ʳᵈ"}
     rows = {}
-    for kind, name in names.items():
+    for kind, name in {"pretrained": "Pre-trained θ₀", "untrained": "Random init θ₀ʳᵈ"}.items():
         seeds = list(recorded.ntk[kind].values())
         rows[name] = {pair: percent([seed[pair].control for seed in seeds]) for pair in seeds[0]}
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -45,12 +45,7 @@ def kept(summary: Started) -> float:
 
 
 def kept_table(live: Starts, recorded: Starts | None) -> pd.DataFrame:
-    """What addition gains in points, and which share of the single-task gain it keeps, by start and mode.
-
-    Args:
-        live: from ``both_starts``.
-        recorded: from ``recorded_starts``.
-    """
+    """What addition gains in points, and which share of the single-task gain it keeps, by start and mode."""
     rows = {}
     for name in live:
         mode, start = name.removesuffix(RANDOM), "random init" if name.endswith(RANDOM) else "pre-trained"
@@ -76,12 +71,9 @@ def both_starts(run: Experiment) -> Starts:
         for kind, origin in (("", run), (RANDOM, run.untrained(seed))):
             accuracy = pretrained_average(origin, run.parameters.tasks)
             for mode in MODES:
-                found[mode + kind][str(seed)] = _started(summary(origin, mode, seed, negation=False, xi=True), accuracy)
+                each = summary(origin, mode, seed, negation=False, xi=True)
+                found[mode + kind][str(seed)] = Started(**vars(each), start=accuracy)
     return found
-
-
-def _started(found: Summary, start: float) -> Started:
-    return Started(**{each.name: getattr(found, each.name) for each in fields(Summary)}, start=start)
 
 
 def sections(run: Experiment, live: Starts) -> dict:
@@ -107,19 +99,14 @@ def recorded_starts(recorded: Record | None, tasks: tuple[str, ...]) -> Starts |
     found: Starts = {}
     for mode in MODES:
         by_seed = recorded.untrained[mode]
-        found[mode + RANDOM] = {seed: _started(each, random_start[seed]) for seed, each in by_seed.items()}
+        found[mode + RANDOM] = {seed: Started(**vars(each), start=random_start[seed]) for seed, each in by_seed.items()}
         pretrained, base = recorded.summaries[mode], mean(recorded.zero_shot)
-        found[mode] = {seed: _started(pretrained[seed], base) for seed in by_seed if seed in pretrained}
+        found[mode] = {seed: Started(**vars(pretrained[seed]), start=base) for seed in by_seed if seed in pretrained}
     return found
 
 
 def table_3(run: Experiment, live: Starts, recorded: Starts | None) -> pd.DataFrame:
-    """Task addition from random initialisation, as Table 3: average single-task and multi-task test accuracy (%).
-
-    Args:
-        live: from ``both_starts``.
-        recorded: from ``recorded_starts``.
-    """
+    """Task addition from random initialisation, as Table 3: average single-task and multi-task test accuracy (%)."""
     name, seeds = run.parameters.model, ", ".join(live[MODES[0] + RANDOM])
     sources = [(f"{name}, this run, seed {seeds}", live)]
     if recorded:

@@ -16,16 +16,7 @@ PLACES = ("whole plane", "search box")
 
 
 def areas(grids: Mapping[str, Mapping[str, Grid | None]], level: Number, box: Interval = (0.0, 1.0)) -> pd.DataFrame:
-    """The share of the plane, and of the search box, at which xi lies below a level, in percent.
-
-    Args:
-        grids: by row, then by column, as for ``plots_xi.heatmaps``; a missing grid gives a dash.
-
-    Example:
-        >>> grid = Grid((0.0, 2.0), ((0.0, 0.3), (0.05, 0.1)))
-        >>> areas({"linear": {"Signs-Digits": grid}}, 0.1).loc["linear"].tolist()
-        ['50 %', '100 %']
-    """
+    """The share of the plane, and of the search box, at which xi lies below a level, in percent."""
 
     def cell(grid: Grid | None, place: str) -> str:
         return f"{100 * area_below(grid, level, box if place == PLACES[1] else None):.0f} %" if grid else "–"
@@ -35,17 +26,11 @@ def areas(grids: Mapping[str, Mapping[str, Grid | None]], level: Number, box: In
         row: {(place, column): cell(each.get(column), place) for place in PLACES for column in columns}
         for row, each in grids.items()
     }
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    return table[[(place, column) for place in PLACES for column in columns]]
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def mean_within(grid: Grid, interval: Interval) -> float:
-    """The mean of xi over the grid's points with both alphas in an interval, bounds included.
-
-    Example:
-        >>> mean_within(Grid((0.0, 2.0), ((0.0, 0.3), (0.1, 0.8))), (1, 3))
-        0.8
-    """
+    """The mean of xi over the grid's points with both alphas in an interval, bounds included."""
     alphas = np.asarray(grid.alphas)
     inside = (interval[0] <= alphas) & (alphas <= interval[1])
     return float(np.asarray(grid.xi)[np.ix_(inside, inside)].mean())
@@ -54,17 +39,7 @@ def mean_within(grid: Grid, interval: Interval) -> float:
 def diagonals(summaries: Summaries, reference: str, pairs: Sequence[str]) -> pd.DataFrame | None:
     """The mean of xi along alpha_1 = alpha_2 within the search box, over recorded seeds, against a reference mode.
 
-    Args:
-        summaries: by mode, then by seed.
-
-    Returns:
-        a row a mode; None where xi was not recorded for the reference and a second mode.
-
-    Example:
-        >>> by_seed = lambda *values: {str(s): Summary(xi={"x": (0.0, value)}) for s, value in enumerate(values)}
-        >>> table = diagonals({"non-linear": by_seed(0.4, 0.4), "linear": by_seed(0.2, 0.6)}, "non-linear", ["x"])
-        >>> table.loc["linear"].tolist()
-        ['0.200 ± 0.141', '1 of 2']
+    None where xi was not recorded for the reference and a second mode.
     """
     means: dict[str, dict[str, list[float]]] = {}
     for mode, by_seed in summaries.items():
@@ -89,8 +64,7 @@ def recorded_grids(
 ) -> tuple[dict[str, dict[str, Grid | None]], list[str]]:
     """The recorded grids of a pair for several models (tangent-space paper, Figure 9), and where each comes from.
 
-    Returns:
-        by mode, then by model, the grid or None; and a line a model, which says so where nothing is recorded for it.
+    Grids are by mode, then by model; a line a model says so where nothing is recorded for it.
     """
     grids: dict[str, dict[str, Grid | None]] = {mode: {} for mode in modes}
     lines = []

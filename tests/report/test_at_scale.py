@@ -6,13 +6,14 @@ import json
 import pandas as pd
 import pytest
 
-from tangent_lib.cli.finetune import TRAININGS
 from tangent_lib.cost.both_papers import kind_of
 from tangent_lib.cost.counted_steps import StepCount
 from tangent_lib.cost.measured_steps import WAYS
 from tangent_lib.data.manifests import load_manifest
+from tangent_lib.experiments import records
 from tangent_lib.finetuning import Protocol
 from tangent_lib.miniature import read_card
+from tangent_lib.modes import PAPER, TRAININGS
 from tangent_lib.report import at_scale
 from tangent_lib.report.at_scale import GPUS, PAPERS, hours, paper_hours
 from tangent_lib.runtime.errors import InputError
@@ -32,27 +33,41 @@ def counts():
 
 
 def record(model, single, machine, seeds=2, card=None):
-    summary = {"single": {"a": single}, "addition": {"alpha": 0.3, "absolute": 0.7, "normalised": 0.8}}
+    summary = {
+        "single": {"a": single},
+        "addition": {"alpha": 0.3, "absolute": 0.7, "normalised": 0.8, "test": {"a": 0.7}, "curve": [0.7]},
+    }
     origin = {"commit": "abc123", "date": "2026-11-22T09:24:17+00:00", "machine": machine}
     return {
-        "configuration": {"model": model, "card": card, "protocol": {"steps": 2000, "batch_size": 128, "precision": "bf16"}},
+        "configuration": {
+            "model": model,
+            "card": card,
+            "protocol": {"steps": 2000, "batch_size": 128, "precision": "bf16"},
+        },
         "provenance": {"linear": origin},
+        "zero_shot": {},
         "summaries": {"linear": {str(seed): copy.deepcopy(summary) for seed in range(seeds)}},
     }
 
 
+def look_in(folder, monkeypatch):
+    """Take recorded files from there."""
+    for module in (records, at_scale):
+        monkeypatch.setattr(module, "FOLDER", folder)
+
+
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
     card = read_card("ViT-Mini-8")["sha256"]
     files = {
         "ViT-B-32": record("ViT-B-32", 0.9, "A100, 64 cores"),
         "ViT-Mini-8": record("ViT-Mini-8", 0.75, "2 cores", seeds=1, card=card),
         "ViT-Mini-4": record("ViT-Mini-4", 0.6, "2 cores", card="of other weights"),
-        "grids": {"xi_grids": {}},
+        "grids": {"configuration": {}, "provenance": {}, "zero_shot": {}},
     }
     for name, content in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    return tmp_path
+    look_in(tmp_path, monkeypatch)
 
 
 def test_the_steps(counts):
@@ -107,7 +122,7 @@ def test_at_the_implied_share_a_paper_takes_its_own_hours(counts):
 
 def test_disk_of_data_and_store(counts, monkeypatch):
     table = at_scale.disk_table(counts)
-    stated = [load_manifest(name).gigabytes for name in at_scale.PAPER_TASKS]
+    stated = [load_manifest(name).gigabytes for name in (*PAPER.tasks, PAPER.control)]
     assert {"Cars", "ImageNet"} <= set(table.index) and all(stated)
     # four trainings of all weights, and one of each of four selections
     assert table.loc["store, ViT-B-32, a seed", "GB, prepared"] == f"{4 * 8 * (4 * 0.1 + 4 * 0.04):.0f}"
@@ -118,9 +133,9 @@ def test_disk_of_data_and_store(counts, monkeypatch):
 
 
 def test_a_record_made_elsewhere_stands_beside_the_miniature_and_the_papers(folder):
-    records = at_scale.read_all(folder)
-    assert list(records) == ["ViT-Mini-8", "ViT-B-32"]
-    table = at_scale.results_table(records)
+    found = at_scale.read_all()
+    assert list(found) == ["ViT-Mini-8", "ViT-B-32"]
+    table = at_scale.results_table(found)
     ours = table.loc[("CLIP", "ViT-B-32", "linear")]
     accuracies, origin = ["90.0 ± 0.0", "70.0 ± 0.0", "80.0 ± 0.0"], ["abc123", "A100, 64 cores", "2026-11-22"]
     assert ours.tolist() == [*accuracies, "2", "2000 of 128, bf16", *origin]
@@ -130,7 +145,8 @@ def test_a_record_made_elsewhere_stands_beside_the_miniature_and_the_papers(fold
     assert table.loc[("CLIP, paper 2", "ViT-L/14", "attention-only"), "addition, normalised"] == "93.7"
 
 
-def test_without_records_there_are_the_papers_numbers(tmp_path):
-    table = at_scale.results_table(at_scale.read_all(tmp_path))
+def test_without_records_there_are_the_papers_numbers(tmp_path, monkeypatch):
+    look_in(tmp_path, monkeypatch)
+    table = at_scale.results_table(at_scale.read_all())
     assert {scale for scale, _, _ in table.index} == {"CLIP, paper 1", "CLIP, paper 2"}
     assert isinstance(table, pd.DataFrame) and len(table) == 18

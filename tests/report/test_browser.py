@@ -13,10 +13,13 @@ from tangent_lib.report.controls import alpha_slider, download_link, sortable, x
 from tangent_lib.report.plots_xi import Grid
 from tangent_lib.runtime.disk import ROOT
 
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and CHROMEDRIVER),
-    reason="no chromium or no chromedriver on the path: controls are not driven",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (CHROMIUM and CHROMEDRIVER),
+        reason="no chromium or no chromedriver on the path: controls are not driven",
+    ),
+]
 ALPHAS = [round(0.05 * i, 2) for i in range(21)]
 MODES = {"non-linear": 1.0, "post-hoc": 0.7, "linear": 0.9}
 TASKS = ("Textures", "Signs <A & B>")
@@ -29,8 +32,7 @@ BUILT = sorted((INDEX.parent / "book").rglob("*.html")) if CURRENT else []
 
 def accuracies(share):
     return {
-        task: [0.4 + share * (0.3 + 0.1 * k) * alpha * (1 - alpha / 2) for alpha in ALPHAS]
-        for k, task in enumerate(TASKS)
+        task: [0.4 + share * (0.3 + 0.1 * k) * alpha * (1 - alpha / 2) for alpha in ALPHAS] for k, task in enumerate(TASKS)
     }
 
 
@@ -94,9 +96,7 @@ def test_the_slider_follows_the_mouse(browser, slider):
         drag.move_by_offset(share * bar.size["width"], 0)
     drag.release().perform()
     shown = read_slider(browser, slider)
-    assert shown["alpha"] == pytest.approx(1.0) and shown["shown"] == pytest.approx(
-        percent("non-linear", 20), abs=0.051
-    )
+    assert shown["alpha"] == pytest.approx(1.0) and shown["shown"] == pytest.approx(percent("non-linear", 20), abs=0.051)
 
 
 def test_the_slider_follows_the_keys_in_every_mode(browser, slider):
@@ -206,9 +206,7 @@ def test_a_click_on_the_link_saves_the_data(browser, page, tmp_path):
 def test_every_control_of_a_page_is_found_and_agrees(browser, page):
     slider = alpha_slider(ALPHAS, {"linear": accuracies(1.0)}, "accuracy", save_as="fig-slider")
     twice = [alpha_slider(ALPHAS, {"linear": accuracies(1.0)}, "accuracy"), slider]
-    explorer = xi_explorer(
-        {"linear": {"A-B": grid(0.1), "C-D": grid(0.2)}, "post-hoc": {"C-D": grid(0.3)}}, save_as="fig-xi"
-    )
+    explorer = xi_explorer({"linear": {"A-B": grid(0.1), "C-D": grid(0.2)}, "post-hoc": {"C-D": grid(0.3)}}, save_as="fig-xi")
     found = check_page(browser, page(*twice, explorer, sortable(table(), save_as="tab-1"), download_link([1], "more")))
     kinds = [entry["kind"].removeprefix("tangent-") for entry in found]
     assert kinds == ["slider", "slider", "xi", "sortable"] + ["download"] * 4

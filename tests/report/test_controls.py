@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import asdict, replace
 
 import nbformat
 import numpy as np
@@ -11,13 +12,16 @@ import pandas as pd
 import papermill
 import pytest
 
-from tangent_lib.report.controls import alpha_slider, download, sortable, xi_explorer
-from tangent_lib.report.widgets import alpha_widget, xi_widget
+from tangent_lib.report.controls import alpha_slider, download_link, sortable, xi_explorer
+from tangent_lib.report.plots_xi import Grid
 from tangent_lib.runtime.errors import InputError
 
 ACCURACIES = {"linear": {"Signs": [0.4, 0.8125]}, "non-linear": {"Signs": [0.4, 0.7]}}
-GRID = {"alphas": [-1.0, 0.0, 1.0], "xi": [[1.2, 0.5, 1.0], [0.5, 0.0, 0.33333], [1.1, 0.25, 0.6]]}
-GRIDS = {"linear": {"Signs-Digits": GRID}, "non-linear": {"Signs-Digits": GRID, "A-B": {**GRID, "xi": [[1.5] * 3] * 3}}}
+GRID = Grid([-1.0, 0.0, 1.0], [[1.2, 0.5, 1.0], [0.5, 0.0, 0.33333], [1.1, 0.25, 0.6]])
+GRIDS = {
+    "linear": {"Signs-Digits": GRID},
+    "non-linear": {"Signs-Digits": GRID, "A-B": replace(GRID, xi=[[1.5] * 3] * 3)},
+}
 TABLE = pd.DataFrame(
     [["60.7 ± 0.4", None], ["1 < 2", 85.4]],
     pd.Index(["linear", "post-hoc"], name="mode"),
@@ -37,7 +41,12 @@ def saved(page):
 
 
 def every_control():
-    return [alpha_slider([0.0, 1.0], ACCURACIES, "a"), xi_explorer(GRIDS), sortable(TABLE, "c"), download([1.0], "d")]
+    return [
+        alpha_slider([0.0, 1.0], ACCURACIES, "a"),
+        xi_explorer(GRIDS),
+        sortable(TABLE, "c"),
+        download_link([1.0], "d"),
+    ]
 
 
 def test_the_data_of_the_slider_are_the_accuracies_in_percent():
@@ -56,7 +65,7 @@ def test_the_data_of_the_explorer_are_the_grids_on_one_scale():
 
 def test_numpy_arrays_are_taken_and_what_is_not_finite_is_null():
     xi = np.array([[0.0, np.nan], [np.inf, 0.5]])
-    data = embedded(xi_explorer({"linear": {"A-B": {"alphas": np.array([0.0, 1.0]).tolist(), "xi": xi.tolist()}}}))
+    data = embedded(xi_explorer({"linear": {"A-B": Grid(np.array([0.0, 1.0]).tolist(), xi.tolist())}}))
     assert data["grids"]["linear"]["A-B"]["xi"] == [[0.0, None], [None, 0.5]] and data["top"] == 0.5
 
 
@@ -73,7 +82,7 @@ def test_nothing_is_fetched():
 
 def test_a_name_can_neither_end_the_script_nor_add_an_element():
     evil = "</script><b>"
-    grid = {"alphas": [0.0], "xi": [[0.0]]}
+    grid = Grid([0.0], [[0.0]])
     pages = [
         alpha_slider([0.0], {evil: {evil: [0.5]}}, evil),
         xi_explorer({evil: {evil: grid}}, title=evil, quantity=evil),
@@ -86,10 +95,8 @@ def test_a_name_can_neither_end_the_script_nor_add_an_element():
 
 def test_a_page_stays_light():
     alphas = np.linspace(-3, 3, 20).tolist()
-    grid = {"alphas": alphas, "xi": np.random.default_rng(0).random((20, 20)).tolist()}
-    page = xi_explorer(
-        {mode: {pair: grid for pair in "abc"} for mode in ("non-linear", "post-hoc", "linear")}, save_as="xi"
-    )
+    grid = Grid(alphas, np.random.default_rng(0).random((20, 20)).tolist())
+    page = xi_explorer({mode: {pair: grid for pair in "abc"} for mode in ("non-linear", "post-hoc", "linear")}, save_as="xi")
     assert len(page.data) < 150_000
 
 
@@ -110,19 +117,18 @@ def test_equal_labels_share_a_cell_only_below_the_same_label():
 def test_several_levels_of_rows_each_have_a_column():
     index = pd.MultiIndex.from_tuples([("a", 1), ("a", 2)], names=["task", "seed"])
     page = sortable(pd.DataFrame({"acc": [0.5, 0.25]}, index)).data
-    assert (
-        "<tr><th>task</th><th>seed</th><th>acc</th></tr>" in page
-        and "<tr><th>a</th><th>2</th><td>0.25</td></tr>" in page
-    )
+    assert "<tr><th>task</th><th>seed</th><th>acc</th></tr>" in page and "<tr><th>a</th><th>2</th><td>0.25</td></tr>" in page
 
 
 def test_downloads_hold_all_digits():
     name, kind, content = saved(xi_explorer(GRIDS, save_as="fig-xi"))
-    assert (name, kind) == ("fig-xi.json", "application/json") and json.loads(content) == GRIDS
+    assert (name, kind) == ("fig-xi.json", "application/json") and json.loads(content) == {
+        mode: {pair: asdict(grid) for pair, grid in pairs.items()} for mode, pairs in GRIDS.items()
+    }
     name, _, content = saved(alpha_slider([0.0, 1.0], ACCURACIES, "t", save_as="fig-a"))
     assert json.loads(content)["accuracies"] == ACCURACIES
     data = {"τ": np.array([0.1, np.nan]), "n": np.int64(3), "ok": True, "pair": ("a", None)}
-    assert json.loads(saved(download(data, "d"))[2]) == {"τ": [0.1, None], "n": 3, "ok": True, "pair": ["a", None]}
+    assert json.loads(saved(download_link(data, "d"))[2]) == {"τ": [0.1, None], "n": 3, "ok": True, "pair": ["a", None]}
 
 
 def test_a_table_is_saved_as_csv():
@@ -142,48 +148,21 @@ def test_a_table_is_saved_as_csv():
             "linear, Signs: 1 accuracies for 2 alphas",
         ),
         (lambda: xi_explorer({}), "at least one mode"),
-        (lambda: xi_explorer({"linear": {"A-B": {"alphas": [], "xi": []}}}), "0 alphas"),
+        (lambda: xi_explorer({"linear": {"A-B": Grid([], [])}}), "0 alphas"),
         (
-            lambda: xi_explorer({"linear": {"A-B": {**GRID, "xi": [[0.0] * 2] * 3}}}),
+            lambda: xi_explorer({"linear": {"A-B": replace(GRID, xi=[[0.0] * 2] * 3)}}),
             r"linear, A-B: 3 rows of \[2\] values",
         ),
-        (lambda: xi_explorer({"linear": {"A-B": {**GRID, "alphas": [1.0, 0.0, 2.0]}}}), "do not rise"),
+        (lambda: xi_explorer({"linear": {"A-B": replace(GRID, alphas=[1.0, 0.0, 2.0])}}), "do not rise"),
         (lambda: xi_explorer(GRIDS, (1, 0)), "search box"),
         (lambda: sortable(pd.DataFrame()), "at least one column"),
-        (lambda: download([1.0], "../a"), "cannot be the name of a file"),
-        (lambda: download({"model": object()}, "a"), "object cannot be offered"),
-        (lambda: xi_widget(GRIDS, (1, 0)), "search box"),
+        (lambda: download_link([1.0], "../a"), "cannot be the name of a file"),
+        (lambda: download_link({"model": object()}, "a"), "object cannot be offered"),
     ],
 )
 def test_bad_input_is_refused(build, message):
     with pytest.raises(InputError, match=message):
         build()
-
-
-def test_the_widget_shows_each_mode_at_each_alpha():
-    widget = alpha_widget([0.0, 1.0], ACCURACIES, "t")
-    widget.alpha.value = 1
-    for mode, text in (("non-linear", "70.0 %"), ("linear", "81.2 %")):
-        widget.mode.value = mode
-        assert widget.picture.value.count(text) == 2  # the one task and the average
-
-
-def test_the_widget_of_xi_shows_each_cell_of_each_grid():
-    widget = xi_widget(GRIDS)
-    widget.mode.value, widget.pair.value = "non-linear", "A-B"
-    assert "<b>α₁ = 1.00, α₂ = 1.00: ξ = 1.500</b>" in widget.picture.value
-    widget.mode.value = "linear"  # has no such pair
-    assert widget.pair.value == "Signs-Digits"
-    for i, alpha_1 in enumerate(GRID["alphas"]):
-        for j, alpha_2 in enumerate(GRID["alphas"]):
-            widget.alpha_1.value, widget.alpha_2.value = i, j
-            assert f"<b>α₁ = {alpha_1:.2f}, α₂ = {alpha_2:.2f}: ξ = {GRID['xi'][i][j]:.3f}</b>" in widget.picture.value
-
-
-def test_grids_may_have_alphas_of_their_own():
-    widget = xi_widget({"linear": {"A-B": GRID, "C-D": {"alphas": [0.0, 2.0], "xi": [[0.0, 0.1], [0.2, 0.3]]}}})
-    widget.pair.value = "C-D"
-    assert [label for label, _ in widget.alpha_1.options] == ["0.00", "2.00"]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -44,7 +44,11 @@ def executed(tmp_path):
     for page in {row.page for row in gallery.COUNTERPARTS}:
         cells = []
         for label in sorted({row.label for row in gallery.COUNTERPARTS if row.page == page}):
-            figure = {} if label.startswith("sec-") else {"mystnb": {"figure": {"caption": "c", "name": label}}}
+            figure = (
+                {}
+                if label.startswith("sec-")
+                else {"mystnb": {"figure": {"caption": f"**Of {label}** (c). Two. Three.", "name": label}}}
+            )
             cells += [new_markdown_cell(f"({label})=\n## A heading")] if label.startswith("sec-") else []
             cells += [new_code_cell("figure = 1", metadata=figure, outputs=output(label))]
         nbformat.write(new_notebook(cells=cells), tmp_path / f"{page}.ipynb")
@@ -82,8 +86,9 @@ def test_the_page_has_every_link_and_every_picture(executed):
     for row in gallery.COUNTERPARTS:
         assert f":link: {row.label}\n" in text and f"{{doc}}`{row.page}`" in text
         assert re.search(rf"\| {row.item} \| .*`{row.label}`", text)
-    pictures = re.findall(r":img-top: (\S+)", text)
-    assert len(pictures) == len(gallery.COUNTERPARTS) == text.count(":img-alt:") == text.count(":link-alt:")
+    pictures, drawn = re.findall(r":img-top: (\S+)", text), [r for r in gallery.COUNTERPARTS if r.label[:4] == "fig-"]
+    assert pictures == [f"thumbnails/{row.label}.svg" for row in drawn] and text.count(":img-alt:") == len(drawn)
+    assert text.count(":link-alt:") == len(gallery.COUNTERPARTS)
     assert {f"thumbnails/{path.name}" for path in (executed / "thumbnails").iterdir()} == set(pictures)
     assert all(item in text and reason in text for _, item, _, reason in gallery.LEFT_OUT)
 
@@ -95,10 +100,14 @@ def test_illustrations_are_marked(executed):
 
 def test_pictures_are_what_the_cells_show(executed):
     gallery.write_gallery(executed)
-    read = lambda name: (executed / "thumbnails" / name).read_text()
-    assert "M 1.2 2.0 L 3 4" in read("fig-linear.svg") and "<?xml" not in read("fig-linear.svg")
-    assert "&amp; tab-addition<" in read("tab-addition.svg") and "td {" not in read("tab-addition.svg")
-    assert "return a &lt; b" in read("sec-listing.svg")
+    assert (executed / "thumbnails" / "fig-linear.svg").read_text() == SVG.format("M 1.23456 2.0 L 3 4")
+
+
+def test_a_table_and_a_text_have_a_card_with_words(executed):
+    cards = {card.split("\n")[0]: card for card in gallery.write_gallery(executed).read_text().split(":::{grid-item-card} ")}
+    assert ":img" not in cards["Table 3"] and "\n\n**Of tab-random-init** (c). Two\n:::" in cards["Table 3"]
+    assert ":img" not in cards["Appendix B"] and "\n\nA heading\n:::" in cards["Appendix B"]
+    assert "**Of" not in cards["Figure 5"]
 
 
 def test_a_picture_that_is_gone_leaves_no_thumbnail(executed):
@@ -121,7 +130,8 @@ def test_the_page_stays_light(executed, monkeypatch):
     assert len({row.label for row in gallery.COUNTERPARTS}) * gallery.HEAVIEST < 6e6
     monkeypatch.setattr(gallery, "HEAVIEST", 100)
     gallery.write_gallery(executed)
-    assert all("too heavy" in path.read_text() for path in (executed / "thumbnails").iterdir())
+    text = (executed / "gallery.md").read_text()
+    assert not list((executed / "thumbnails").iterdir()) and ":img" not in text and "**Of fig-linear** (c). Two" in text
 
 
 def test_a_missing_target_is_named(executed):
@@ -131,12 +141,10 @@ def test_a_missing_target_is_named(executed):
     assert not (executed / "gallery.md").exists()
 
 
-def test_a_missing_notebook_names_all_of_its_rows(executed, monkeypatch):
+def test_a_missing_notebook_names_all_of_its_rows(executed):
     (executed / "06_ntk_localization.ipynb").unlink()
-    write = gallery.write_gallery
-    monkeypatch.setattr(gallery, "write_gallery", lambda: write(executed))
-    with pytest.raises(SystemExit) as error:
-        gallery.main()
+    with pytest.raises(InputError) as error:
+        gallery.write_gallery(executed)
     assert str(error.value).count("06_ntk_localization") == 6
 
 

@@ -1,11 +1,11 @@
 """Verdicts follow the recorded files: alter a file and the verdict turns. All files here are made up."""
 
-import copy
 import json
 import random
 
 import pytest
 
+from tangent_lib.experiments.records import typed_record
 from tangent_lib.modes import ABLATION_MODES
 from tangent_lib.report import ledger_page
 from tangent_lib.report.claims import CLAIMS, PAPERS
@@ -33,7 +33,13 @@ def summary(numbers, seed, noise):
     single, absolute, normalised, target, xi, curve, cosine = (x * (1 + draw(-noise, noise)) for x in numbers)
     return {
         "single": dict.fromkeys(TASKS, single),
-        "addition": {"alpha": 0.3, "absolute": absolute, "normalised": normalised, "curve": [curve] * 21},
+        "addition": {
+            "alpha": 0.3,
+            "absolute": absolute,
+            "normalised": normalised,
+            "test": dict.fromkeys(TASKS, absolute),
+            "curve": [curve] * 21,
+        },
         "negation": {task: {"alpha": 0.2, "target": target, "control": 0.607} for task in TASKS},
         "xi": {PAIR: [xi * alpha for alpha in (0.2, 0.4, 0.6, 0.8, 1.0)]},
         "kl": {PAIR: [0.01 * xi * alpha for alpha in (0.2, 0.4, 0.6, 0.8, 1.0)]},
@@ -42,14 +48,17 @@ def summary(numbers, seed, noise):
 
 
 def made_up(numbers=NUMBERS, seeds=5, noise=0.001):
+    """The JSON values of a recorded file: tests alter them before they are read."""
     of = lambda table: {mode: {str(s): summary(n, s, noise) for s in range(seeds)} for mode, n in table.items()}
     three = lambda share: {PAIR: {"control": share, "unseen": share - 0.05, "leading": share}}
     shares = lambda share: {str(s): three(share + 0.001 * s) for s in range(seeds)}
     return {
+        "configuration": {},
+        "zero_shot": {},
         "seeds": list(range(seeds)),
         "summaries": of(numbers),
         "untrained": of(RANDOM),
-        "untrained_zero_shot": {str(s): {task: {"test": 0.05} for task in TASKS} for s in range(seeds)},
+        "untrained_zero_shot": {str(s): {task: {"val": 0.05, "test": 0.05} for task in TASKS} for s in range(seeds)},
         "ablation": of(dict.fromkeys(ABLATION_MODES, NUMBERS["attention-only"])),
         "ntk": {"pretrained": shares(0.8), "untrained": shares(0.6)},
         "cost": {
@@ -61,7 +70,7 @@ def made_up(numbers=NUMBERS, seeds=5, noise=0.001):
 
 
 @pytest.fixture
-def records():
+def files():
     closer = {
         "non-linear": (0.90, 0.80, 0.9, 0.2, 0.5, 0.5, 0.05),
         "post-hoc": (0.85, 0.75, 0.9, 0.15, 0.3, 0.5, 0.05),
@@ -70,21 +79,25 @@ def records():
     return {MODEL: made_up(), LARGE: made_up(closer)}
 
 
-def verdict(name, records):
-    return judge(BY_NAME[name], records, MODEL).verdict
+def read(files):
+    return {model: typed_record(values) for model, values in files.items()}
+
+
+def verdict(name, files):
+    return judge(BY_NAME[name], read(files), MODEL).verdict
 
 
 def swap(left, right, section="summaries"):
-    def alter(records):
-        part = records[MODEL][section]
+    def alter(files):
+        part = files[MODEL][section]
         part[left], part[right] = part[right], part[left]
 
     return alter
 
 
 def put(mode, section="summaries", **values):
-    def alter(records):
-        for found in records[MODEL][section][mode].values():
+    def alter(files):
+        for found in files[MODEL][section][mode].values():
             for key, value in values.items():
                 if key in ("single", "xi"):
                     found[key] = {name: value for name in found[key]}
@@ -95,26 +108,26 @@ def put(mode, section="summaries", **values):
 
 
 def both(*alterations):
-    return lambda records: [alter(records) for alter in alterations]
+    return lambda files: [alter(files) for alter in alterations]
 
 
-def swap_files(records):
-    records[MODEL], records[LARGE] = records[LARGE], records[MODEL]
+def swap_files(files):
+    files[MODEL], files[LARGE] = files[LARGE], files[MODEL]
 
 
-def low_control(records):
-    for found in records[MODEL]["summaries"]["linear"].values():
+def low_control(files):
+    for found in files[MODEL]["summaries"]["linear"].values():
         found["negation"]["Signs"]["control"] = 0.5
 
 
-def no_localisation(records):
-    for by_pair in records[MODEL]["ntk"]["pretrained"].values():
+def no_localisation(files):
+    for by_pair in files[MODEL]["ntk"]["pretrained"].values():
         by_pair[PAIR] = {"control": 0.45, "unseen": 0.46, "leading": 0.4}
 
 
-def error_as_success(records):
+def error_as_success(files):
     for section in ("summaries", "untrained"):
-        for by_seed in records[MODEL][section].values():
+        for by_seed in files[MODEL][section].values():
             for found in by_seed.values():
                 found["addition"]["normalised"] = found["xi"][PAIR][0]
 
@@ -158,42 +171,43 @@ BACKWARDS = [
 ]
 
 
-def test_every_measured_claim_holds_in_the_file_made_to_hold(records):
-    assert {name: verdict(name, records) for name in MEASURED} == dict.fromkeys(MEASURED, REPRODUCED)
-    assert counts(ledger(records, MODEL)) == dict(zip(VERDICTS, (len(MEASURED), 0, 0, len(CLAIMS) - len(MEASURED))))
-    assert all(checks(records, MODEL).values())
+def test_every_measured_claim_holds_in_the_file_made_to_hold(files):
+    assert {name: verdict(name, files) for name in MEASURED} == dict.fromkeys(MEASURED, REPRODUCED)
+    assert counts(ledger(read(files), MODEL)) == dict(zip(VERDICTS, (len(MEASURED), 0, 0, len(CLAIMS) - len(MEASURED))))
+    assert all(checks(read(files), MODEL).values())
 
 
 @pytest.mark.parametrize(("name", "alter", "expected"), BACKWARDS, ids=[f"{name}: {e}" for name, _, e in BACKWARDS])
-def test_verdicts_turn_when_a_file_is_turned(name, alter, expected, records):
-    alter(records)
-    assert verdict(name, records) == expected
+def test_verdicts_turn_when_a_file_is_turned(name, alter, expected, files):
+    alter(files)
+    assert verdict(name, files) == expected
 
 
 def test_every_measured_claim_is_turned_once():
     assert {name for name, *_ in BACKWARDS} == set(MEASURED)
 
 
-def test_an_outlier_takes_the_significance(records):
-    next(reversed(records[MODEL]["summaries"]["linear"].values()))["addition"]["absolute"] = 0.50
-    assert verdict("S1-linear-addition", records) == PARTLY
+def test_an_outlier_takes_the_significance(files):
+    next(reversed(files[MODEL]["summaries"]["linear"].values()))["addition"]["absolute"] = 0.50
+    assert verdict("S1-linear-addition", files) == PARTLY
 
 
-def test_four_seeds_are_too_few_and_the_ledger_says_so(records):
-    entry = judge(BY_NAME["S1-linear-addition"], {MODEL: keep_seeds(records[MODEL], 4)}, MODEL)
+def test_four_seeds_are_too_few_and_the_ledger_says_so(files):
+    entry = judge(BY_NAME["S1-linear-addition"], {MODEL: keep_seeds(read(files)[MODEL], 4)}, MODEL)
     assert entry.verdict == UNTESTED and entry.reason == "4 seeds recorded, 5 are needed"
     assert entry.weighed[0].mean is not None
 
 
-def test_seeds_of_a_comparison_of_models_are_those_of_both(records):
+def test_seeds_of_a_comparison_of_models_are_those_of_both(files):
+    records = read(files)
     records[LARGE] = keep_seeds(records[LARGE], 3)
     assert "3 seeds recorded" in judge(BY_NAME["S1-scale-xi"], records, MODEL).reason
 
 
-def test_a_single_timing_is_no_test(records):
-    for cost in records[MODEL]["cost"].values():
-        cost["seconds"] = cost["seconds"][0]
-    entry = judge(BY_NAME["S1-cost"], records, MODEL)
+def test_a_single_timing_is_no_test(files):
+    for cost in files[MODEL]["cost"].values():
+        cost["seconds"] = cost["seconds"][:1]
+    entry = judge(BY_NAME["S1-cost"], read(files), MODEL)
     assert entry.reason == "1 round recorded, 5 are needed" and entry.weighed[1].verdict == REPRODUCED
 
 
@@ -207,12 +221,12 @@ def test_a_single_timing_is_no_test(records):
         ("summaries", set(MEASURED) - {"S1-ntk-localised", "S1-ntk-random", "S1-cost", "S2-cost"}),
     ],
 )
-def test_claims_lose_their_verdict_with_their_section(section, names, records):
-    del records[MODEL][section]
-    kept = {name for name in MEASURED if verdict(name, records) == REPRODUCED}
+def test_claims_lose_their_verdict_with_their_section(section, names, files):
+    del files[MODEL][section]
+    kept = {name for name in MEASURED if verdict(name, files) == REPRODUCED}
     assert set(MEASURED) - kept == names - ({"S1-random-addition"} if section == "summaries" else set())
     for name in set(MEASURED) - kept:
-        entry = judge(BY_NAME[name], records, MODEL)
+        entry = judge(BY_NAME[name], read(files), MODEL)
         assert entry.verdict == UNTESTED and entry.reason.startswith(f"not recorded: {section}")
 
 
@@ -220,14 +234,13 @@ def test_without_a_file_nothing_is_tested():
     assert counts(ledger({}, MODEL))[UNTESTED] == len(CLAIMS)
 
 
-def test_a_damaged_file_is_an_error_not_a_verdict(records):
-    damaged = copy.deepcopy(records)
-    damaged[MODEL]["summaries"]["linear"]["0"]["negation"]["Signs"] = {}
-    with pytest.raises(KeyError, match="target"):
-        ledger(damaged, MODEL)
-    records[MODEL]["summaries"]["linear"]["0"]["addition"]["absolute"] = float("nan")
+def test_a_damaged_file_is_an_error_not_a_verdict(files):
+    files[MODEL]["summaries"]["linear"]["0"]["addition"]["absolute"] = float("nan")
     with pytest.raises(InputError, match="finite"):
-        ledger(records, MODEL)
+        ledger(read(files), MODEL)
+    files[MODEL]["summaries"]["linear"]["0"]["negation"]["Signs"] = {}
+    with pytest.raises(InputError, match=r"damaged at .*Signs\.alpha"):
+        read(files)
 
 
 @pytest.mark.parametrize(
@@ -268,9 +281,9 @@ def test_claims_lead_to_figures_that_exist(page):
     assert {claim.anchor for claim in CLAIMS if claim.page == page} <= names
 
 
-def test_the_page_keeps_every_claim_and_explains_what_fails(records):
-    swap("linear", "non-linear")(records)
-    entries = ledger(records, MODEL)
+def test_the_page_keeps_every_claim_and_explains_what_fails(files):
+    swap("linear", "non-linear")(files)
+    entries = ledger(read(files), MODEL)
     table, text = ledger_page.show_table(entries, MODEL).data, ledger_page.paragraphs(entries).data
     for entry in entries:
         claim = entry.claim
@@ -282,19 +295,19 @@ def test_the_page_keeps_every_claim_and_explains_what_fails(records):
     assert "Why it is not tested" in part["S2-representation"]
 
 
-def test_the_data_of_the_page_hold_every_number(records):
-    data = json.loads(json.dumps(ledger_page.as_data(ledger(records, MODEL), records)))
+def test_the_data_of_the_page_hold_every_number(files):
+    data = json.loads(json.dumps(ledger_page.as_data(ledger(read(files), MODEL), read(files))))
     by_name = {each["claim"]: each for each in data["claims"]}
     values = by_name["S1-linear-addition"]["parts"][0]["values"]
-    summaries = records[MODEL]["summaries"]
+    summaries = files[MODEL]["summaries"]
     assert len(by_name) == len(CLAIMS) and values == {
         seed: summaries["linear"][seed]["addition"]["absolute"] - summaries["non-linear"][seed]["addition"]["absolute"]
         for seed in "01234"
     }
-    assert ledger_page.count_table(ledger(records, MODEL)).loc["both"].sum() == len(CLAIMS)
+    assert ledger_page.count_table(ledger(read(files), MODEL)).loc["both"].sum() == len(CLAIMS)
 
 
 def test_the_committed_files_can_be_read_whatever_sections_they_have():
     records = read_records(MODEL)
     assert MODEL in records and len(ledger(records, MODEL)) == len(CLAIMS)
-    assert len(ledger_page.origins(records)) >= 1
+    assert len(ledger_page.record_origins(records)) >= 1

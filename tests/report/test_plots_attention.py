@@ -1,26 +1,28 @@
 """Figures of the attention-only paper draw what they are given, and its tables change with a result."""
 
-import copy
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from tangent_lib.selection import select
 
 from tangent_lib.cost.measured_steps import LISTING_1, WAYS, StepCost
+from tangent_lib.disentanglement import XiGrid
+from tangent_lib.experiment import Cosines
+from tangent_lib.experiments.records import AdditionSummary, Summary
 from tangent_lib.finetuning import Protocol, finetune
-from tangent_lib.report import paper, relations_attention, tables, tables_attention
+from tangent_lib.modes import select
+from tangent_lib.report import paper, tables, tables_attention
 from tangent_lib.report.plots_attention import against, cosine_matrices, xi_by_distance
+from tangent_lib.report.quantities import ABSOLUTE, NORMALISED, SINGLE
 from tangent_lib.runtime.errors import InputError
 
-ALPHAS = [-2.0, -1.0, 0.0, 1.0, 2.0]
+ALPHAS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 COLOURS = {"linear": "#CC3311", "attention-only": "#009E73"}
 
 
 def grid(kl, prediction):
-    square = lambda function: [[function(a, b) for b in ALPHAS] for a in ALPHAS]
-    return {"alphas": ALPHAS, "points": [5, 5], "KL divergence": square(kl), "prediction error": square(prediction)}
+    square = lambda function: tuple(tuple(float(function(a, b)) for b in ALPHAS) for a in ALPHAS)
+    return XiGrid(ALPHAS, (5, 5), square(prediction), square(kl))
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +77,7 @@ def test_points_can_be_named_instead():
 
 def test_the_diagonal_of_cosines_is_empty_and_sets_no_scale():
     between = {"linear": 0.2, "attention-only": -0.1}
-    matrices = {mode: {"tasks": ["a", "b"], "cosines": [[1.0, c], [c, 1.0]]} for mode, c in between.items()}
+    matrices = {mode: Cosines(("a", "b"), ((1.0, c), (c, 1.0))) for mode, c in between.items()}
     figure = cosine_matrices(matrices)
     panels = figure.axes[:2]
     assert [axis.images[0].get_clim() for axis in panels] == [(-0.1, 0.2), (-0.1, 0.2)]
@@ -89,8 +91,8 @@ def test_the_diagonal_of_cosines_is_empty_and_sets_no_scale():
         (lambda: against({}, COLOURS, "x", "y"), "nothing to draw"),
         (lambda: xi_by_distance({}), "no grid"),
         (lambda: cosine_matrices({}), "no matrix"),
-        (lambda: cosine_matrices({"linear": {"tasks": ["a", "b"], "cosines": [[1.0, 0.0]]}}), r"\(1, 2\) for 2 tasks"),
-        (lambda: cosine_matrices({"linear": {"tasks": ["a"], "cosines": [[1.0]]}}), "two tasks or more"),
+        (lambda: cosine_matrices({"linear": Cosines(("a", "b"), ((1.0, 0.0),))}), r"\(1, 2\) for 2 tasks"),
+        (lambda: cosine_matrices({"linear": Cosines(("a",), ((1.0,),))}), "two tasks or more"),
     ],
 )
 def test_nothing_to_draw_is_refused(draw, message):
@@ -100,17 +102,12 @@ def test_nothing_to_draw_is_refused(draw, message):
 
 # -- tables -----------------------------------------------------------------------------------------------------------
 ALL = ("non-linear", "post-hoc", "linear", "attention-only", "attention post-hoc", *tables_attention.ABLATED)
-SINGLE = dict(zip(ALL, (0.9, 0.6, 0.8, 0.85, 0.8, 0.85, 0.85, 0.85)))
+SINGLE_TASK = dict(zip(ALL, (0.9, 0.6, 0.8, 0.85, 0.8, 0.85, 0.85, 0.85)))
 
 
 def summary(mode, absolute):
-    return {
-        "single": {"a": SINGLE[mode]},
-        "addition": {"alpha": 0.2, "absolute": absolute, "normalised": absolute / SINGLE[mode], "curve": [absolute]},
-        "xi": {"a-b": [0.1, 0.2]},
-        "kl": {"a-b": [0.3, 0.4]},
-        "cosine": 0.01 if mode == "attention-only" else 0.05,
-    }
+    single = SINGLE_TASK[mode]
+    return Summary({"a": single}, AdditionSummary(0.2, absolute, absolute / single, {"a": absolute}, (absolute,)))
 
 
 @pytest.fixture
@@ -118,35 +115,8 @@ def live():
     return {mode: {"0": summary(mode, 0.7 if mode == "attention-only" else 0.6)} for mode in ALL}
 
 
-def held(live, past):
-    return relations_attention.relations_table(live, past)[["holds here", "holds in"]]
-
-
-def test_relations_follow_from_the_summaries(live):
-    table = held(live, live)
-    at = lambda word: table[table.index.str.contains(word)]["holds here"].tolist()
-    assert at("Figure 3") == ["yes"] and at("absolute \\(Table 2") == ["yes", "yes"] and at("cosine") == ["yes", "yes"]
-    assert at("Figures 6") == ["no"] * 4  # equal is not above
-    assert table["holds in"].iloc[0] == "1 of 1 seeds"
-
-
-def test_a_relation_flips_with_the_result(live):
-    past = copy.deepcopy(live)
-    past["linear"]["1"], past["attention-only"]["1"] = summary("linear", 0.75), summary("attention-only", 0.7)
-    live["linear"]["0"]["addition"]["absolute"] = 0.75
-    row = held(live, past).loc["attention-only above linear: addition, absolute (Table 2)"]
-    assert row.tolist() == ["no", "1 of 2 seeds"]
-
-
-def test_what_is_not_recorded_is_said(live):
-    assert set(held(live, {})["holds in"]) == {"not recorded"}
-    assert set(held(live, {"linear": live["linear"]})["holds in"]) == {"not recorded"}
-    table = tables.accuracy_table({"here": {}}, ["linear"], {"Abs.": tables.absolute}, {"linear": ()}, [])
-    assert table.iloc[0].tolist() == ["not recorded"]
-
-
 def test_table_5_has_four_rows_in_the_order_of_the_paper(live):
-    measures = {"Single": tables.single, "Abs.": tables.absolute, "Norm.": tables.normalised}
+    measures = {"Single": SINGLE, "Abs.": ABSOLUTE, "Norm.": NORMALISED}
     modes, numbers = ("attention-only", *tables_attention.ABLATED), paper.ATTENTION_TABLE_5
     assert tuple(numbers) == modes
     papers = {mode: (numbers[mode],) for mode in modes}
@@ -162,14 +132,9 @@ def test_the_megabytes_of_table_4_are_the_weights_in_single_precision():
 
 
 def test_efficiency_shows_what_was_counted():
-    cost = StepCost(
-        0.05, saved_bytes=30_000_000, gradient_bytes=1, parameters=2_000_000, trainable=1, weight_bytes=8_000_000
-    )
+    cost = StepCost(0.05, saved_bytes=30_000_000, gradient_bytes=1, parameters=2_000_000, trainable=1, weight_bytes=8_000_000)
     table = tables_attention.efficiency_table(dict.fromkeys((*WAYS, LISTING_1), cost), "here")
-    assert (
-        table[("here", "activations (MB)")].tolist() == ["30.0"] * 4
-        and table[("here", "ms a gradient")].iloc[0] == "50"
-    )
+    assert table[("here", "activations (MB)")].tolist() == ["30.0"] * 4 and table[("here", "ms a gradient")].iloc[0] == "50"
 
 
 def test_the_papers_linear_training_is_listing_1():
@@ -181,12 +146,24 @@ def test_the_papers_linear_training_is_listing_1():
     assert table.index[1].endswith("Listing 1") and table.index[2].endswith("this library")
 
 
+def test_areas_are_below_a_tenth_of_the_largest_error_of_any_mode():
+    small, large = grid(lambda a, b: abs(a) / 10, lambda a, b: 0.0), grid(lambda a, b: 2.0, lambda a, b: abs(b))
+    table = tables_attention.areas_table({"a-b": {"linear": small, "attention-only": large}})
+    assert table.loc["linear"].to_dict() == {("a-b", "prediction error"): "100", ("a-b", "KL divergence"): "60"}
+    assert table.loc["attention-only"].to_dict() == {("a-b", "prediction error"): "20", ("a-b", "KL divergence"): "0"}
+
+
+def test_growth_beyond_the_box_is_a_ratio_of_means():
+    table = tables_attention.beyond_box_table({"a-b": {"linear": grid(lambda a, b: max(a, 0), lambda a, b: a * b > 1)}})
+    assert table.loc["linear"].to_dict() == {("a-b", "prediction error"): "–", ("a-b", "KL divergence"): "4.0 times"}
+
+
 def test_only_attention_weights_move(random_clip, task, few):
     data, theta_0 = few(task("Signs").split("train"), 8), random_clip.theta_0
     head = torch.randn(len(task("Signs").classes), 128)
     trained = select(theta_0, "attention weights")
     protocol = Protocol(steps=2, batch_size=4, learning_rate=1e-3)
-    theta = finetune(random_clip.f, theta_0, head, data, protocol, False, 0, trained=trained)
+    theta = finetune(random_clip.f, theta_0, head, data, protocol, trained=trained)
     table = tables_attention.what_moved(theta_0, theta)
     moved = table[table["tensors changed"] > 0]
     assert sorted(name.split(".attn.")[1] for name in moved.index) == ["in_proj_weight", "out_proj.weight"]

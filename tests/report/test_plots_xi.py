@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from tangent_lib.report.plots_xi import area_below, grid_of, heatmaps
+from tangent_lib.disentanglement import XiGrid
+from tangent_lib.report.plots_xi import Grid, area_below, grid_of, heatmaps
 from tangent_lib.runtime.errors import InputError
 
 ALPHAS = np.linspace(-2, 2, 5)
 
 
 def grid(function, alphas=ALPHAS):
-    return {"alphas": list(alphas), "xi": [[function(a, b) for b in alphas] for a in alphas]}
+    return Grid(list(alphas), [[function(a, b) for b in alphas] for a in alphas])
 
 
 @pytest.fixture(autouse=True)
@@ -105,8 +106,8 @@ def test_the_area_below_a_level_is_a_count():
 
 
 def test_a_distance_is_taken_out_of_a_result():
-    result = {"alphas": [0.0], "points": [1, 1], "prediction error": [[0.0]], "KL divergence": [[0.2]]}
-    assert grid_of(result, "KL divergence") == {"alphas": [0.0], "xi": [[0.2]]}
+    result = XiGrid((0.0,), (1, 1), ((0.0,),), ((0.2,),))
+    assert grid_of(result, "KL divergence") == Grid((0.0,), ((0.2,),))
     with pytest.raises(InputError, match=r"unknown distance 'hamming'.*prediction error, KL divergence"):
         grid_of(result, "hamming")
 
@@ -116,8 +117,8 @@ def test_a_distance_is_taken_out_of_a_result():
     [
         ({}, "no grid to draw"),
         ({"linear": {}}, "no grid to draw"),
-        ({"linear": {"a-b": {"alphas": [], "xi": []}}}, "the grid is empty"),
-        ({"linear": {"a-b": {"alphas": [0, 1], "xi": [[0, 1]]}}}, r"shape \(1, 2\), but 2 alphas need \(2, 2\)"),
+        ({"linear": {"a-b": Grid([], [])}}, "the grid is empty"),
+        ({"linear": {"a-b": Grid([0, 1], [[0, 1]])}}, r"shape \(1, 2\), but 2 alphas need \(2, 2\)"),
         ({"linear": {"a-b": grid(lambda a, b: 0, [0, 1, 3])}}, "equal steps"),
     ],
 )
