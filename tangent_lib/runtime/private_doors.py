@@ -12,20 +12,10 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten  # torch.func has the same and exports none
 
 __all__ = [
-    "accelerate_started",
-    "add_pretrained_tag",
-    "inside_func_transform",
-    "onednn_add_product",
-    "onednn_product",
-    "shapes_without_content",
-    "softmax_backward",
-    "storage_number",
-    "tree_flatten",
-    "tree_leaves",
-    "tree_unflatten",
-    "version_number",
-    "wrapper",
-]
+    "accelerate_started", "add_pretrained_tag", "inside_func_transform", "onednn_add_product", "onednn_product",
+    "shapes_without_content", "softmax_backward", "storage_number", "tree_flatten", "tree_leaves", "tree_unflatten",
+    "version_number", "wrapper",
+]  # fmt: skip
 
 
 def inside_func_transform() -> bool:
