@@ -115,17 +115,17 @@ class Experiment:
             tau, head = self.materials.task_vector(name, way.training, seed), self.materials.head(name)
             return single_task(clip.f, clip.theta_0, tau, head, self._splits(name)[name], way.linearized, self._batch)
 
-        config = self._config(mode, seed, name)
+        config = self._config(way, seed, name)
         del config["order"]  # of a single task
         return self._kept("single_task", config, compute, Accuracies)
 
     def addition(self, mode: str, seed: int) -> Addition:
         """Task addition (Table 1, Figure 8) of all tasks."""
-        names = self.parameters.tasks
+        names, way = self.parameters.tasks, mode_named(mode)
         single = {name: self.single_task(name, mode, seed) for name in names}
         zero_shot = {name: self.zero_shot(name) for name in names}
-        compute = lambda: task_addition(*self._edited(mode, seed, names), single=single, **self._options(mode, zero_shot))
-        return self._kept("addition", self._editing_config(mode, seed, *names), compute, Addition)
+        compute = lambda: task_addition(*self._edited(way, seed, names), single=single, **self._options(way, zero_shot))
+        return self._kept("addition", self._editing_config(way, seed, *names), compute, Addition)
 
     def negation(self, name: str, mode: str, seed: int) -> Negation:
         """Task negation (Table 2): forget one task, keep 95 % of the control."""
@@ -133,15 +133,15 @@ class Experiment:
 
     def negations(self, mode: str, seed: int, names: Sequence[str] = ()) -> dict[str, Negation]:
         """``negation`` of every task, or of some."""
-        names, control = tuple(names) or self.parameters.tasks, self.parameters.control
-        config = {name: self._editing_config(mode, seed, name, control) for name in names}
+        names, control, way = tuple(names) or self.parameters.tasks, self.parameters.control, mode_named(mode)
+        config = {name: self._editing_config(way, seed, name, control) for name in names}
         missing = [name for name in names if self.store.find("negation", config[name]) is None]
-        shared = missing if mode_named(mode).linearized else []  # f_lin passes over the control once for all of them
+        shared = missing if way.linearized else []  # f_lin passes over the control once for all of them
         known: dict[str, Negation] = {}
 
         def of(*some: str) -> dict[str, Negation]:
             zero_shot = {name: self.zero_shot(name) for name in (*some, control)}
-            return task_negation(*self._edited(mode, seed, some, control), control=control, **self._options(mode, zero_shot))
+            return task_negation(*self._edited(way, seed, some, control), control=control, **self._options(way, zero_shot))
 
         def compute(name: str) -> Negation:
             if name in shared and not known:
@@ -171,23 +171,23 @@ class Experiment:
             data = [random_points(test, count) for test, count in zip(tests, counts)]
 
         def compute() -> tuple[dict, dict]:
-            f, theta_0, taus, heads, _, _ = self._edited(mode, seed, pair)
+            f, theta_0, taus, heads, _, _ = self._edited(way, seed, pair)
             given = (list(taus.values()), settings, [heads[name] for name in pair], data, way.linearized)
             return {}, {"points": counts, "xi": xi_at(f, theta_0, *given, batch_size=self._batch)}
 
-        config = {**self._config(mode, seed, *pair), "settings": [list(each) for each in settings], "points": counts}
+        config = {**self._config(way, seed, *pair), "settings": [list(each) for each in settings], "points": counts}
         with ways_out(WAYS_OUT):
             return self.store.fetch("xi", config, compute).values
 
     def cosines(self, mode: str, seed: int) -> Cosines:
         """Cosine similarities of the task vectors of all tasks (attention-only paper, Figure 10)."""
-        names, training = self.parameters.tasks, mode_named(mode).training
+        names, way = self.parameters.tasks, mode_named(mode)
 
         def compute() -> Cosines:
-            taus = [self.materials.task_vector(name, training, seed) for name in names]
+            taus = [self.materials.task_vector(name, way.training, seed) for name in names]
             return Cosines(names, tuple(tuple(cosine(a, b) for b in taus) for a in taus))
 
-        return self._kept("cosines", self._config(mode, seed, *names), compute, Cosines)
+        return self._kept("cosines", self._config(way, seed, *names), compute, Cosines)
 
     # -- the NTK ---------------------------------------------------------------------------------------------------------
     def local_energy(self, task: str, control: str, seed: int = 0, points: int = 200, classes: int = 10) -> LocalEnergy:
@@ -252,15 +252,15 @@ class Experiment:
     def _splits(self, *names: str) -> dict:
         return {name: self.materials.task(name).splits for name in names}
 
-    def _edited(self, mode: str, seed: int, names: Sequence[str], *more: str) -> tuple:
+    def _edited(self, way: Mode, seed: int, names: Sequence[str], *more: str) -> tuple:
         """What editing takes: f, theta_0, taus of the named tasks, and heads and data of these and more, alphas."""
-        clip, training, every = self.materials.clip, mode_named(mode).training, (*names, *more)
-        taus: dict[str, Params] = {name: self.materials.task_vector(name, training, seed) for name in names}
+        clip, every = self.materials.clip, (*names, *more)
+        taus: dict[str, Params] = {name: self.materials.task_vector(name, way.training, seed) for name in names}
         heads = {name: self.materials.head(name) for name in every}
         return clip.f, clip.theta_0, taus, heads, self._splits(*every), self.parameters.alphas
 
-    def _options(self, mode: str, zero_shot: dict[str, Accuracies]) -> dict:
-        return {"linearized": mode_named(mode).linearized, "zero_shot": zero_shot, "batch_size": self._batch}
+    def _options(self, way: Mode, zero_shot: dict[str, Accuracies]) -> dict:
+        return {"linearized": way.linearized, "zero_shot": zero_shot, "batch_size": self._batch}
 
     def _kept(self, kind: str, config: dict, compute: Callable[[], object], result: type) -> object:
         """The result of this kind and configuration: out of the store, or computed and put there."""
@@ -268,12 +268,11 @@ class Experiment:
             values = self.store.fetch(kind, config, lambda: ({}, asdict(compute()))).values
         return TypeAdapter(result).validate_python(values)
 
-    def _config(self, mode: str, seed: int, *names: str) -> dict:
-        way: Mode = mode_named(mode)
+    def _config(self, way: Mode, seed: int, *names: str) -> dict:
         config = {
             **self.materials.identity(*names),
             "order": list(names),
-            "mode": mode,
+            "mode": way.name,
             "seed": seed,
             "protocol": self.parameters.protocol.model_dump(),
         }
@@ -284,5 +283,5 @@ class Experiment:
             config["checkpoints"] = self.materials.imported.digest
         return config
 
-    def _editing_config(self, mode: str, seed: int, *names: str) -> dict:
-        return {**self._config(mode, seed, *names), "alphas": list(self.parameters.alphas)}
+    def _editing_config(self, way: Mode, seed: int, *names: str) -> dict:
+        return {**self._config(way, seed, *names), "alphas": list(self.parameters.alphas)}
