@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -127,9 +127,9 @@ class XiGrid:
 def xi_grid(
     f: Function,
     theta_0: Params,
-    taus: Sequence[Params],
-    heads: Sequence[Head],
-    data: Sequence[Dataset],
+    taus: Sequence[Params] | Mapping[str, Params],
+    heads: Sequence[Head] | Mapping[str, Head],
+    data: Sequence[Dataset] | Mapping[str, Dataset],
     alphas: Sequence[float],
     *,
     linearized: bool = False,
@@ -140,7 +140,7 @@ def xi_grid(
     Args:
         f: the model, ``f(params, x)``.
         theta_0: the weights that both task vectors start from.
-        taus: the two task vectors.
+        taus: the two task vectors, in order or by task.
         heads: the head of each.
         data: the points of each.
         alphas: the values on both axes, such as ``alpha_grid(20, 3.0)``.
@@ -159,6 +159,9 @@ def xi_grid(
     """
     if not len(taus) == len(heads) == len(data) == 2:
         raise InputError(f"a grid is of two tasks: got {len(taus)} task vectors, {len(heads)} heads, {len(data)} datasets")
+    if isinstance(taus, Mapping):
+        taus, heads, data = ([each[name] for name in taus] for each in (taus, heads, data))
+    alphas = check_axis(alphas)
     settings = list(product(alphas, alphas))
     values = xi_at(f, theta_0, taus, settings, heads, data, linearized, batch_size=batch_size)
     return grid_of_values(alphas, [len(each) for each in data], values)
@@ -169,6 +172,19 @@ def grid_of_values(alphas: Sequence[float], points: Sequence[int], values: dict[
     n = len(alphas)
     lines = {name: tuple(tuple(flat[i * n : (i + 1) * n]) for i in range(n)) for name, flat in values.items()}
     return XiGrid(tuple(alphas), tuple(points), lines["prediction error"], lines["KL divergence"])
+
+
+def check_axis(alphas: Sequence[float]) -> tuple[float, ...]:
+    """The alphas of a grid's axis as a tuple.
+
+    Raises:
+        InputError: if there are none, or they are not finite and ascending.
+    """
+    found = tuple(float(alpha) for alpha in alphas)
+    if not found or list(found) != sorted(set(found)) or not max(map(abs, found)) < float("inf"):
+        given = ",".join(f"{alpha:g}" for alpha in found)
+        raise InputError(f"xi_alphas '{given}': give finite numbers, each once, ascending, such as -1,0,1", "xi_alphas")
+    return found
 
 
 @torch.no_grad()

@@ -168,6 +168,8 @@ def task_negation(
         (0.5, 0.0, 1.0)
     """
     alphas, names = check_alphas(alphas), _tasks(taus, heads, data, control)
+    if control in names:
+        raise InputError(f"control '{control}' is among the tasks to forget, {', '.join(names)}: leave it out of taus")
     at = _Line(f, theta_0, heads, data, linearized, zero_shot or {}, batch_size)
     minus = {name: negate(taus[name]) for name in names}
     kept = at.together(control, minus, alphas) if linearized else {}

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from tangent_lib.data.batches import batches
 from tangent_lib.linearization import value_and_tangents
+from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.inputs import Inputs, count, device_of
 from tangent_lib.runtime.memory import enough_memory
 from tangent_lib.task_vectors import Function, Params, check_match
@@ -66,9 +67,13 @@ def predict(
                 [1, 1]]), tensor([0, 1]))
     """
     predictions, labels = [], []
+    if not len(data):
+        raise InputError("the dataset is empty: an accuracy needs at least one point")
     for x, y in batches(data, batch_size, device_of(theta_0)):
         with enough_memory("evaluation", count(x)):
             features = features_at(f, theta_0, taus, [x], linearized)(settings, [0])
+            if y.dim() != 1:
+                raise InputError(f"labels of shape {tuple(y.shape)}: give one class number a point")
             predictions.append(torch.stack([classify(z, head).argmax(-1) for (z,) in features]))
         labels.append(y)
     return torch.cat(predictions, dim=1), torch.cat(labels)

@@ -143,6 +143,8 @@ def finetune(
         raise InputError(f"nothing to train, or not of this model: {sorted(trained - theta_0.keys())[:3]}")
     device = device_of(theta_0)
     processes, snapshots = accelerator(device), execution.snapshots
+    if not len(data):
+        raise InputError("the dataset is empty: training needs at least one point")
     if min(protocol.batch_size, len(data)) < processes.num_processes:
         raise InputError(
             f"{processes.num_processes} processes for {min(protocol.batch_size, len(data))} images a step: start fewer"

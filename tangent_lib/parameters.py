@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 
 from tangent_lib.data.manifests import load_manifest, task_names
 from tangent_lib.data.prepare import check_prepared
+from tangent_lib.disentanglement import check_axis
 from tangent_lib.editing import check_alphas
 from tangent_lib.finetuning import Protocol
 from tangent_lib.models.architectures import find_model
@@ -65,9 +67,7 @@ def _alphas(value: object) -> tuple[float, ...]:
 
 def _xi_alphas(value: object) -> tuple[float, ...] | None:
     found = numbers("xi_alphas", value)
-    if found is not None and (not found or list(found) != sorted(set(found)) or not max(map(abs, found)) < float("inf")):
-        raise InputError(f"xi_alphas '{value}': give finite numbers, each once, ascending, such as -1,0,1, or auto")
-    return found
+    return found if found is None else check_axis(found)
 
 
 def _device(value: object) -> str:
@@ -198,16 +198,17 @@ def read_parameters(namespace: Mapping[str, object]) -> Parameters:
 
 
 def _assigned(cells: Sequence[str]) -> list[str]:
-    """The names that the latest parameters cell and papermill's cell after it assign, of all cells run so far."""
-    names: list[str] = []
+    """The names that the latest parameters cell, and papermill's latest cell after it, assign."""
+    own, injected = [], []
     for source in cells:
-        if not source.startswith(("# Parameters\n", "model: str = ")):  # papermill writes the first
-            continue
-        nodes = ast.parse(source).body
-        targets = [target for node in nodes for target in getattr(node, "targets", [getattr(node, "target", None)])]
-        found = [target.id for target in targets if isinstance(target, ast.Name)]
-        names = found if source.startswith("model") else names + found
-    return names
+        with suppress(SyntaxError):  # a cell that never ran, or one of magics
+            nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
+            names = [node.id for node in nodes if isinstance(node.ctx, ast.Store)]
+            if source.lstrip().startswith("# Parameters"):  # as papermill marks its own
+                injected = names
+            elif "model" in names:
+                own, injected = names, []
+    return own + injected
 
 
 def check_parameters(**given: object) -> Parameters:

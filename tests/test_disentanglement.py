@@ -156,8 +156,11 @@ def test_a_grid_is_of_two_tasks():
     f, theta_0, taus, heads, points = hand_made(0.7)
     with pytest.raises(InputError, match="a grid is of two tasks: got 1 task vectors, 2 heads, 2 datasets"):
         xi_grid(f, theta_0, taus[:1], heads, points, [0.0])
-    with pytest.raises(InputError, match="empty grid"):
-        xi_grid(f, theta_0, taus, heads, points, [])
+    for axis in ([], [1.0, 0.0], [0.0, 0.0], [float("nan")]):
+        with pytest.raises(InputError, match="give finite numbers, each once, ascending"):
+            xi_grid(f, theta_0, taus, heads, points, axis)
+    by_task = [dict(zip("ab", each)) for each in (taus, heads, points)]
+    assert xi_grid(f, theta_0, *by_task, [0.0, 1.0]) == xi_grid(f, theta_0, taus, heads, points, [0.0, 1.0])
 
 
 def test_the_kl_divergence_is_that_of_the_definition(rng):

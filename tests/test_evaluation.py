@@ -153,3 +153,13 @@ def test_too_little_memory_names_the_points_at_a_time(toy):
     with pytest.raises(InputError, match=r"evaluation does not fit .* with 50 points at a time") as error:
         evaluate(large, theta_0, head, data, batch_size=50)
     assert error.value.setting == "micro_batch"
+
+
+WRONG = [((2, 3), (2, 1), r"labels of shape \(2, 1\)"), ((0, 3), (0,), "the dataset is empty")]
+
+
+@pytest.mark.parametrize("x, y, said", WRONG, ids=["labels", "empty"])
+def test_what_would_give_a_wrong_accuracy_is_refused(x, y, said):
+    data = torch.utils.data.TensorDataset(torch.zeros(x), torch.zeros(y, dtype=torch.long))
+    with pytest.raises(InputError, match=said):
+        evaluate(lambda params, x: x @ params["w"], {"w": torch.eye(3)}, torch.eye(3), data)

@@ -228,6 +228,9 @@ def test_a_misspelt_name_counts_until_the_parameters_cell_is_run_again():
     with pytest.raises(InputError, match="unknown parameter 'taks'"):
         read_parameters({"taks": "auto", "In": ["", wrong]})
     assert read_parameters({"taks": "auto", "tasks": "Digits", "In": ["", wrong, right]}).tasks == ("Digits",)
+    unfinished, given = 'model: str = "ViT\n', "# Parameters\ntasks = 'Digits'\n"
+    cells = ["", right, "# Parameters\ntaks = 'Digits'\n", unfinished, "%matplotlib inline", given]
+    assert read_parameters({"taks": "Digits", "tasks": "Digits", "In": cells}).tasks == ("Digits",)
 
 
 def test_a_value_is_checked_in_a_namespace_too():
@@ -262,7 +265,7 @@ def test_automatic_alphas_are_the_papers_and_those_of_xi_are_each_figures_own():
         ({"alphas": "0.5,0"}, "alphas 0.5, 0.0: give each once, ascending"),
         ({"alphas": "0,0.5,0.5"}, "give each once, ascending"),
         ({"alphas": "0,half"}, "alphas '0,half': give numbers, such as 0,0.5,1, or auto"),
-        ({"xi_alphas": ""}, "xi_alphas '': give finite numbers, each once, ascending, such as -1,0,1, or auto"),
+        ({"xi_alphas": ""}, "xi_alphas '': give finite numbers, each once, ascending, such as -1,0,1"),
         ({"xi_alphas": "1,-1"}, "xi_alphas '1,-1': give finite numbers, each once, ascending"),
         ({"xi_alphas": "0,0"}, "xi_alphas '0,0': give finite numbers"),
         ({"xi_alphas": "0,inf"}, "xi_alphas '0,inf': give finite numbers"),

@@ -35,13 +35,6 @@ Numbers = Callable[[Storage], bytes]
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint by name, on the CPU. Executes nothing of the file, and trusts nothing that it says.
 
-    Args:
-        path: a ``.safetensors`` file, or one that torch or pickle wrote: a state dict, one filed under ``state_dict`` or
-            ``model``, or a whole module.
-
-    Raises:
-        InputError: for a file that is missing, damaged, of another form, or that holds anything else.
-
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "layer.pt")

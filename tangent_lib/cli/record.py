@@ -24,15 +24,19 @@ if TYPE_CHECKING:
 
 def record(
     *,
-    model: Annotated[str, Parameter(help="an open_clip model")] = PARAMETERS["model"],
-    seeds: Annotated[str, Parameter(help="of fine-tuning, comma-separated")] = ",".join(map(str, SEEDS)),
+    model: Annotated[str | None, Parameter(help=f"an open_clip model; {PARAMETERS['model']} by default")] = None,
+    seeds: Annotated[str | None, Parameter(help=f"comma-separated; {SEEDS[0]} to {SEEDS[-1]} by default")] = None,
     sections: Annotated[str, Parameter(help="some of them; the others stay as recorded before")] = ",".join(SECTIONS),
-    store: Annotated[str, Parameter(help="folder where results are kept")] = PARAMETERS["store"],
+    store: Annotated[str | None, Parameter(help="folder where results are kept")] = None,
     parameters: Given = (),
     receipt: Annotated[Path | None, Parameter(help="compute into the store only; write this file when all is done")] = None,
 ) -> None:
     """Compute the results of a model over several seeds, and record them in book/recorded/MODEL.json."""
-    given = {"model": model, "seeds": seeds, "store": store, **given_parameters(parameters)}
+    options = {name: value for name, value in {"model": model, "seeds": seeds, "store": store}.items() if value is not None}
+    others = given_parameters(parameters)
+    if twice := sorted(options.keys() & others.keys()):
+        raise InputError(f"{twice[0]} is given twice, as --{twice[0]} and as -p {twice[0]}: give it once")
+    given = {"seeds": ",".join(map(str, SEEDS)), **options, **others}
     from tangent_lib.experiment import Experiment
     from tangent_lib.experiments.materials import Materials
     from tangent_lib.parameters import check_parameters

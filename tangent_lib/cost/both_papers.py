@@ -82,13 +82,7 @@ def split_sizes(name: str) -> tuple[int, int]:
 
 
 def work(counts: Counts, papers: Iterable[str], protocol: Protocol) -> dict[str, int]:
-    """Operations by part of the work, for one model and one seed; what two papers share is counted once.
-
-    Args:
-        counts: of the model's steps, as ``count_kinds`` gives them.
-        papers: some of ``PAPERS``.
-        protocol: steps and batch size of fine-tuning.
-    """
+    """Operations by part of the work, for one model and one seed; what two papers share is counted once."""
     chosen = list(papers)
     for name in chosen:
         if name not in PAPERS:

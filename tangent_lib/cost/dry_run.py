@@ -31,11 +31,7 @@ class Trial:
 
 
 def trials(run: Experiment) -> dict[str, Trial]:
-    """Some steps of each way on the first task's training images; nothing is kept.
-
-    Returns:
-        by way (``measured_steps.WAYS``) those that the model has: attention-only needs attention weights.
-    """
+    """Some steps of each way on the first task's training images; nothing is kept."""
     found = []
     for way in WAYS:
         with suppress(InputError):  # the selection trains nothing in this model

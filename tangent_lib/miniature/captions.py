@@ -149,9 +149,6 @@ def write_caption(
 ) -> str:
     """One caption of an image of ``class_name``: class missing, wrong or right, in everyday or formal words.
 
-    Args:
-        formal: how often a class is called what the task calls it, in [0, 1].
-
     Example:
         >>> write_caption("Digits", "0", ["0", "1"], ['the number: "{}".'], np.random.default_rng(2), formal=0.01)
         'the digit zero - photo 182'

@@ -25,7 +25,7 @@ from tangent_lib.modes import ALL_MODES, ALPHAS, PAPER
 from tangent_lib.report.at_scale import GPUS, NONE, hours
 from tangent_lib.report.plots import COLOURS
 
-F, F_LIN = (False, "all"), (True, "all")  # kinds of workload
+F, F_LIN = (False, "all"), (True, "all")  # kinds of training
 Panels = Mapping[str, Mapping[str, object]]
 
 
@@ -111,7 +111,7 @@ def growth_figure(panels: Panels) -> Figure:
 
 
 def work_anew(counts: Counts, papers: Iterable[str], protocol: Protocol) -> dict[str, int]:
-    """``workload.work`` with every edited model evaluated by itself, and kernels from Jacobians in the same memory."""
+    """``both_papers.work`` with every edited model evaluated by itself, and kernels from Jacobians in the same memory."""
     chosen = list(papers)
     found = work(counts, chosen, protocol) | dict.fromkeys(("addition", "negation", "disentanglement error", "NTK"), 0)
     uses = lambda training: [
