@@ -84,7 +84,7 @@ def disentanglement_error(
     return sum(distance(a, b) for a, b in zip(alone, together))
 
 
-def alpha_grid(count: int, bound: float) -> list[float]:
+def alpha_grid(count: int = 20, bound: float = 3.0) -> list[float]:
     """``count`` equispaced values in [-bound, bound]; both axes of a grid of xi (Appendix A: 20 in [-3, 3]).
 
     A single value is -bound.

@@ -301,6 +301,15 @@ def test_a_control_without_data_and_other_misuse_are_refused():
         task_addition(f, THETA_0, {"a": {"v": torch.ones(2).double()}}, HEADS, DATA)
 
 
+def test_a_control_cannot_be_forgotten_and_kept():
+    points = TensorDataset(torch.eye(2), torch.tensor([0, 1]))
+    data = dict.fromkeys("ab", {"val": points, "test": points})
+    taus, heads = dict.fromkeys("ab", {"w": torch.eye(2)}), dict.fromkeys("ab", torch.eye(2))
+    with pytest.raises(InputError, match="control 'b' is among the tasks to forget, a, b"):
+        editing.task_negation(lambda params, x: x @ params["w"], {"w": torch.eye(2)}, taus, heads, data, control="b")
+
+
+
 def test_results_are_of_the_documented_types():
     added = task_addition(f, THETA_0, TAUS, HEADS, DATA)
     assert isinstance(added, Addition) and added.alphas == ALPHAS and len(added.curve) == 21
