@@ -303,8 +303,8 @@ def test_a_control_without_data_and_other_misuse_are_refused():
 
 def test_a_control_cannot_be_forgotten_and_kept():
     points = TensorDataset(torch.eye(2), torch.tensor([0, 1]))
-    data = dict.fromkeys("ab", {"val": points, "test": points})
-    taus, heads = dict.fromkeys("ab", {"w": torch.eye(2)}), dict.fromkeys("ab", torch.eye(2))
+    data = {key: {"val": points, "test": points} for key in "ab"}
+    taus, heads = {key: {"w": torch.eye(2)} for key in "ab"}, dict.fromkeys("ab", torch.eye(2))
     with pytest.raises(InputError, match="control 'b' is among the tasks to forget, a, b"):
         editing.task_negation(lambda params, x: x @ params["w"], {"w": torch.eye(2)}, taus, heads, data, control="b")
 
