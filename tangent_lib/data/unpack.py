@@ -206,10 +206,15 @@ def _points_out(path: PurePosixPath, target: str, links: dict[PurePosixPath, str
     return False
 
 
+# Before CPython 3.11.4 tarfile has no filters: there the modes, owners and dates of the archive are not taken over at
+# all. That nothing leaves the folder is checked above, in every version.
+_SAFE = {"filter": "data"} if hasattr(tarfile, "data_filter") else {"set_attrs": False}
+
+
 def _tar_extract(archive: Path, to: Path) -> Iterator[int]:
     with tarfile.open(archive, tarinfo=_Header) as file:
         for member in file:
-            file.extract(member, to, filter="data")
+            file.extract(member, to, **_SAFE)
             yield member.size
 
 

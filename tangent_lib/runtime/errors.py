@@ -63,11 +63,12 @@ def ways_out(by_setting: Mapping[str, str]) -> Iterator[None]:
     """Inside, an error over one of these settings gets the way out as a note; once, however many layers it passes.
 
     Example:
-        >>> with ways_out({"points": "give fewer with -p points"}):
-        ...     raise InputError("300 points asked for, there are 200", setting="points")
-        Traceback (most recent call last):
-        tangent_lib.runtime.errors.InputError: 300 points asked for, there are 200
-        give fewer with -p points
+        >>> try:
+        ...     with ways_out({"points": "give fewer with -p points"}):
+        ...         raise InputError("300 points asked for, there are 200", setting="points")
+        ... except InputError as error:
+        ...     print(in_full(error))
+        300 points asked for, there are 200: give fewer with -p points
     """
     try:
         yield

@@ -11,7 +11,7 @@ from tangent_lib.cli.finetune import finetune_job
 from tangent_lib.experiment import Experiment
 from tangent_lib.experiments.materials import Materials
 from tangent_lib.experiments.records import configuration
-from tangent_lib.modes import TRAININGS
+from tangent_lib.modes import TRAININGS, mode_named
 from tangent_lib.parameters import check_parameters
 from tangent_lib.runtime.errors import InputError
 from tests.data.small_files import write_all
@@ -55,7 +55,7 @@ def test_results_with_and_without_an_import_never_mix(run):
     with_import, without = run(), run(checkpoints="none")
     kinds = [("non-linear", True), ("post-hoc", True), ("linear", False), ("attention-only", False)]
     for mode, differs in kinds:
-        configs = [each._config(mode, 0, *TASKS) for each in (with_import, without)]
+        configs = [each._config(mode_named(mode), 0, *TASKS) for each in (with_import, without)]
         assert (configs[0] != configs[1]) == differs, mode
     assert configuration(with_import) != configuration(without) != configuration(run(checkpoints="none", steps="epochs"))
     with_import.addition("non-linear", 0)
