@@ -214,7 +214,10 @@ _SAFE = {"filter": "data"} if hasattr(tarfile, "data_filter") else {"set_attrs":
 def _tar_extract(archive: Path, to: Path) -> Iterator[int]:
     with tarfile.open(archive, tarinfo=_Header) as file:
         for member in file:
-            file.extract(member, to, **_SAFE)
+            if member.isdir():  # without filters tarfile would make it with mode 700
+                (to / member.name).mkdir(parents=True, exist_ok=True)
+            else:
+                file.extract(member, to, **_SAFE)
             yield member.size
 
 

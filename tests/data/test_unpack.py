@@ -10,6 +10,7 @@ import zipfile
 import pytest
 from archives import NOISE, TREE, contents, entry, files_of, gzipped, refused, tarred, zipped
 
+import tangent_lib.data.unpack as unpack_module
 from tangent_lib.data.unpack import unpack
 from tangent_lib.runtime.errors import InputError
 
@@ -25,6 +26,18 @@ def test_all_files_come_out_as_they_went_in(tmp_path, name):
     archive = make(tmp_path / name)
     unpack(archive, tmp_path / "a" / "to")
     assert files_of(tmp_path / "a" / "to") == TREE and archive.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from 3.12 on tarfile wants a filter
+@pytest.mark.parametrize("safe", [unpack_module._SAFE, {"set_attrs": False}], ids=["as here", "before CPython 3.11.4"])
+def test_without_filters_tars_come_out_too_and_others_can_read_the_folders(tmp_path, monkeypatch, safe):
+    monkeypatch.setattr(unpack_module, "_SAFE", safe)
+    folder = entry("private", kind=tarfile.DIRTYPE)
+    unpack(tarred(tmp_path / "x.tar", folder, entry("private/a.txt", b"a")), tmp_path / "to")
+    (tmp_path / "made").mkdir()
+    modes = [stat.S_IMODE((tmp_path / each).stat().st_mode) for each in ("to/private", "made")]
+    assert modes[0] == modes[1] and contents(tmp_path / "to")["private/a.txt"] == b"a"
 
 
 def test_a_single_file_loses_its_ending(tmp_path):
