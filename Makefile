@@ -27,7 +27,7 @@ report: .venv/.installed ## run the notebooks, build the book; ARGS="-p seeds 0,
 check: lint ## the fast sibling of test: linter, contract of the layers, unit tests and examples that need no training
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(JOBS) -m "not slow" tests tangent_lib
 
-test: .venv/.installed ## unit tests, docstring examples, and the notebooks against their committed outputs
+test: lint ## linter, unit tests, docstring examples, and the notebooks against their committed outputs
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(JOBS) tests tangent_lib
 	@echo "==> the notebooks, from an empty store"
 	@store=$$(mktemp -d) && trap 'rm -rf "$$store"' EXIT && TANGENT_STORE="$$store" $(WORKFLOW) checks --forceall --config threads=$(THREADS)
