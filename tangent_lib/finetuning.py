@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -30,14 +30,12 @@ from tangent_lib.task_vectors import Function, Params
 Precision = Literal[PRECISIONS]
 
 
-class Protocol(BaseModel):
+class Protocol(BaseModel, extra="forbid", frozen=True):
     """How to fine-tune: AdamW, linear warm-up, cosine to zero, gradient clipping, weight decay on every parameter.
 
     The defaults are the paper's for CLIP: 2,000 iterations of 128 images at 1e-5 with 200 warm-up steps. Weight decay pulls
     theta, not theta - theta_0, towards zero, in the tangent space too.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(2000, ge=1)
     batch_size: int = Field(128, ge=1)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ValidationError, model_validator
 
 from tangent_lib.data.manifests import load_manifest, task_names
 from tangent_lib.data.prepare import check_prepared
@@ -95,7 +95,7 @@ def _checkpoints(value: object) -> Path | None:
     return folder
 
 
-class Parameters(BaseModel):
+class Parameters(BaseModel, extra="forbid", frozen=True, arbitrary_types_allowed=True):
     """Checked parameters; make them with ``read_parameters`` or ``check_parameters``.
 
     Attributes:
@@ -104,8 +104,6 @@ class Parameters(BaseModel):
         exact_points: the number of points was given, and is not lowered where a task has fewer.
         by_epochs: steps follow from the epochs of the released code.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     model: Annotated[str, BeforeValidator(_model)]
     pretrained: Annotated[str, BeforeValidator(_file_from_root)]

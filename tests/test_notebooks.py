@@ -132,6 +132,7 @@ def test_the_setup_cell_can_be_run_again_and_after_a_change(path, notebook, tmp_
     parameters, setup = code(notebook)[:2]
     short = parameters.replace('tasks: str = "auto"', 'tasks: str = "Signs,Digits"')
     short = re.sub(r'(steps|batch_size|points): str = "auto"', r'\1: str = "2"', short)
+    short = short.replace('alphas: str = "auto"', 'alphas: str = "0,1"', 1)
     short = short.replace('store: str = "auto"', f'store: str = "{tmp_path}"')
     told = "print((run.parameters if 'run' in globals() else parameters).tasks)"
     cells = [short, setup, told, setup, told, 'tasks = "Digits,Scenes"', setup, told]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import open_clip
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from safetensors.torch import save_file
 
 from tangent_lib.checkpoints.staging import staged
@@ -27,10 +27,8 @@ BASES = {
 }
 
 
-class TaskVectorCard(BaseModel):
+class TaskVectorCard(BaseModel, extra="forbid", frozen=True):
     """What a task vector is; ``theta_0`` is the fingerprint of the image tower that it starts from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
     pretrained: str

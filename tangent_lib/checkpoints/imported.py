@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
@@ -26,11 +26,7 @@ IMPORT_RECORD = "record.json"
 LARGEST_DIFFERENCE = 1e-6  # between the pre-trained weights of a family and ours, as they are or rounded to fp16
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Origin(_Strict):
+class Origin(BaseModel, extra="forbid", frozen=True):
     """A file that was read: its name where it comes from, the commit if it is the hub's, its checksum."""
 
     file: str
@@ -38,7 +34,7 @@ class Origin(_Strict):
     sha256: str
 
 
-class ImportedTask(_Strict):
+class ImportedTask(BaseModel, extra="forbid", frozen=True):
     """What was made of one checkpoint; the fields are those of ``towers.Tower``."""
 
     origin: Origin
@@ -51,7 +47,7 @@ class ImportedTask(_Strict):
     remark: str
 
 
-class ZeroShot(_Strict):
+class ZeroShot(BaseModel, extra="forbid", frozen=True):
     """The family's own pre-trained weights against ours: the largest difference, as they are and rounded to fp16."""
 
     origin: Origin
@@ -59,7 +55,7 @@ class ZeroShot(_Strict):
     difference_fp16: float
 
 
-class ImportRecord(_Strict):
+class ImportRecord(BaseModel, extra="forbid", frozen=True):
     """Where imported checkpoints come from, and what they were fine-tuned from; ``theta_0`` is its fingerprint."""
 
     family: str

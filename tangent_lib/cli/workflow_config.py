@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from tangent_lib.cli.options import given_parameters
 from tangent_lib.modes import TRAININGS
@@ -47,23 +47,18 @@ SECTIONS = {
 FIRST_SEED = ("xi_grids",)  # of one seed only
 MEASURED = ("cost",)  # not kept in the store: measured where the record is written
 SEEDS = (0, 1, 2, 3, 4)  # of what is recorded
-STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
-class RecordedModel(BaseModel):
+class RecordedModel(BaseModel, extra="forbid", frozen=True):
     """One model of ``records``: the seeds and sections to record, and whether its own pages are executed."""
-
-    model_config = STRICT
 
     seeds: list[int] = Field(list(SEEDS), min_length=1)
     sections: list[Literal[*SECTIONS]] = Field(list(SECTIONS), min_length=1)
     pages: bool = False
 
 
-class Config(BaseModel):
+class Config(BaseModel, extra="forbid", frozen=True):
     """The keys of ``workflow/config.yaml``."""
-
-    model_config = STRICT
 
     pages: str = ""
     common: str = ""

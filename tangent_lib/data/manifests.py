@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError, unknown
@@ -15,13 +15,9 @@ from tangent_lib.runtime.errors import InputError, unknown
 MANIFESTS = ROOT / "data_manifests"
 OWN = "manifests"  # the folder of a reader's own manifests, in data_root
 
-STRICT = ConfigDict(extra="forbid", frozen=True)
 
-
-class File(BaseModel):
+class File(BaseModel, extra="forbid", frozen=True):
     """A file to be downloaded; an archive is unpacked where it lies."""
-
-    model_config = STRICT
 
     url: str
     md5: str | None = None
@@ -29,10 +25,8 @@ class File(BaseModel):
     to: str = Field("", description="the folder to put it in, within the dataset's own")
 
 
-class Download(BaseModel):
+class Download(BaseModel, extra="forbid", frozen=True):
     """One way to get a dataset: a dataset repository on the Hugging Face hub, or files from elsewhere."""
-
-    model_config = STRICT
 
     hub: str | None = Field(None, description="owner/name of a dataset repository")
     revision: str | None = Field(None, description="commit of the repository; without one the newest, which is recorded")
@@ -48,31 +42,25 @@ class Download(BaseModel):
         return self
 
 
-class Sizes(BaseModel):
+class Sizes(BaseModel, extra="forbid", frozen=True):
     """How many images there are, before validation is held out of train."""
-
-    model_config = STRICT
 
     train: int = Field(ge=1)
     test: int = Field(ge=1)
 
 
-class Gigabytes(BaseModel):
+class Gigabytes(BaseModel, extra="forbid", frozen=True):
     """About how much disk a dataset takes."""
-
-    model_config = STRICT
 
     download: float = Field(ge=0)
     prepared: float = Field(ge=0)
 
 
-class Manifest(BaseModel):
+class Manifest(BaseModel, extra="forbid", frozen=True):
     """One YAML file of ``data_manifests/``, or of ``<data_root>/manifests/`` for a dataset of one's own.
 
     ``classes`` may be left out where folders or a hub dataset name the classes: then these names are used, ``_`` as a space.
     """
-
-    model_config = STRICT
 
     name: str = Field(pattern=r"^[A-Za-z0-9]+$")
     kind: Literal["miniature", "images"]

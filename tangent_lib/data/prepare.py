@@ -24,7 +24,7 @@ from torch.utils.data import random_split
 from tangent_lib.data.fetch import fetch, recorded
 from tangent_lib.data.layouts import LAYOUTS, Layout, find_layout
 from tangent_lib.data.listing import Item, Listing
-from tangent_lib.data.manifests import STRICT, Manifest, load_manifest
+from tangent_lib.data.manifests import Manifest, load_manifest
 from tangent_lib.data.packed import PackedSplit, find_split, write_split
 from tangent_lib.runtime.disk import check_disk
 from tangent_lib.runtime.errors import InputError
@@ -34,10 +34,8 @@ MOST_HELD_OUT = 5000
 SAMPLED = 16  # images decoded to estimate how much disk all take
 
 
-class Card(BaseModel):
+class Card(BaseModel, extra="forbid", frozen=True):
     """What a prepared dataset is: where it comes from, its classes, counts and fingerprints, by split."""
-
-    model_config = STRICT
 
     name: str
     layout: str

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import open_clip
 import torch
 from open_clip.transform import PreprocessCfg
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from tangent_lib import miniature
@@ -35,10 +35,8 @@ from tangent_lib.runtime.private_doors import add_pretrained_tag
 SHOWN = (*MINIATURES, "ViT-B-32", "ViT-B-16", "ViT-L-14", "convnext_base")
 
 
-class Preprocessing(BaseModel):
+class Preprocessing(BaseModel, extra="forbid", frozen=True):
     """How images are made ready, where it is not open_clip's usual way; the keys of a hub model's ``preprocess_cfg``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
@@ -49,10 +47,8 @@ class Preprocessing(BaseModel):
     size: Any = None  # the image tower's own size counts
 
 
-class OwnModel(BaseModel):
+class OwnModel(BaseModel, extra="forbid", frozen=True):
     """A reader's config file: what open_clip builds the model from, and the preprocessing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model_cfg: dict
     preprocess_cfg: Preprocessing = Preprocessing()

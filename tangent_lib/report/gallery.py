@@ -1,7 +1,7 @@
 """The gallery: every figure and table of the papers that concerns image models, and where it stands in this book.
 
-``tangent gallery`` writes ``gallery.md`` and its thumbnails beside the executed notebooks, and runs none. A row whose
-counterpart does not exist is an error.
+``python -m tangent_lib.report.gallery`` writes ``gallery.md`` and its thumbnails beside the executed notebooks, and runs
+none. A row whose counterpart does not exist is an error.
 """
 
 from __future__ import annotations

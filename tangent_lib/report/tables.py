@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tangent_lib.experiment import Experiment
-from tangent_lib.experiments.records import Record, Summaries, Summary, is_of_shipped_weights, read_record  # noqa: F401
+from tangent_lib.experiments.records import Record, Summaries, is_of_shipped_weights, read_record
 from tangent_lib.modes import MINIATURES, MODES
 from tangent_lib.report import paper
 from tangent_lib.report.quantities import (

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from tangent_lib.experiments.records import Summaries, Summary, read_record  # noqa: F401
+from tangent_lib.experiments.records import Summaries, read_record
 from tangent_lib.modes import MINIATURES
 from tangent_lib.report.plots_xi import Grid, Interval, Number, area_below
 from tangent_lib.report.quantities import mean_and_spread
