@@ -228,6 +228,9 @@ class _Line:
 
 
 def _tasks(taus: Mapping, heads: Mapping, data: Mapping, *more: str) -> tuple[str, ...]:
+    for what, given in {"taus": taus, "heads": heads, "data": data}.items():
+        if not isinstance(given, Mapping):
+            raise InputError(f"{what} is a {type(given).__name__}: give a mapping with an entry for each task, by its name")
     names = tuple(taus)
     if not names:
         raise InputError("no task vectors given: editing needs at least one")

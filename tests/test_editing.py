@@ -309,6 +309,23 @@ def test_a_control_cannot_be_forgotten_and_kept():
         editing.task_negation(lambda params, x: x @ params["w"], {"w": torch.eye(2)}, taus, heads, data, control="b")
 
 
+def test_a_list_in_place_of_a_mapping_and_a_loader_in_place_of_data_are_refused():
+    code = """
+import torch, tangent_lib as tl  # without the tests' own checks of types
+from torch.utils.data import DataLoader, TensorDataset
+f, theta_0, points = lambda params, x: x + params["w"], {"w": torch.zeros(2)}, TensorDataset(torch.eye(2), torch.arange(2))
+for make in (
+    lambda: tl.task_addition(f, theta_0, [theta_0], {"a": torch.eye(2)}, {"a": {"val": points, "test": points}}),
+    lambda: tl.evaluate(f, theta_0, torch.eye(2), DataLoader(points)),
+):
+    try:
+        make()
+    except ValueError as error:
+        print(error)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "taus is a list: give a mapping" in ran.stdout and "a DataLoader was given for data" in ran.stdout, ran.stderr
+
 
 def test_results_are_of_the_documented_types():
     added = task_addition(f, THETA_0, TAUS, HEADS, DATA)

@@ -18,6 +18,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
+from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.inputs import Inputs, on_each, tensors_of
 
 Batch = tuple[Inputs, Int[Tensor, " batch"]]
@@ -94,6 +95,8 @@ def shuffled(count: int, batch_size: int, seed: int) -> Iterator[list[int]]:
 
 
 def _loaded(dataset: Dataset, order: Iterator[Sequence], device: torch.device, batch_size: int) -> Iterator[Batch]:
+    if isinstance(dataset, DataLoader):
+        raise InputError("a DataLoader was given for data: give its dataset; batches are made here")
     in_memory = getattr(dataset, "gives_batches", False)
     workers = 0
     if not in_memory and device.type != "cpu":

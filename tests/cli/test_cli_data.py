@@ -179,7 +179,7 @@ def test_an_unknown_name_is_refused_in_one_line_before_any_work(root, run, what)
 
 def test_a_miniature_is_no_dataset_to_prepare(run):
     status, _, err = run("prepare", "Digits")
-    assert status == 2 and "unknown dataset 'Digits'" in err[0]
+    assert status == 2 and "'Digits' is a task of the miniatures, which the library draws" in err[0]
 
 
 def test_an_invalid_manifest_is_refused_in_a_message(root, run):

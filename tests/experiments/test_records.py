@@ -34,8 +34,8 @@ pytestmark = pytest.mark.slow
 NAMES = ("Digits", "Signs")
 
 
-def experiment(tmp_path, **parameters):
-    return Experiment(Materials(check_parameters(store=str(tmp_path), **parameters)))
+def experiment(store, **parameters):
+    return Experiment(Materials(check_parameters(store=str(store.root), **parameters)))
 
 
 @pytest.fixture(params=MINIATURES)
@@ -44,8 +44,8 @@ def record(request):
 
 
 # -- what is recorded --------------------------------------------------------------------------------------------------
-def test_they_are_those_of_the_default_run(tmp_path):
-    record = read_recorded(experiment(tmp_path))
+def test_they_are_those_of_the_default_run(store):
+    record = read_recorded(experiment(store))
     assert isinstance(record, Record) and len(record.seeds) >= 5
     assert {mode: len(by_seed) for mode, by_seed in record.summaries.items()} == {
         mode: len(record.seeds) for mode in (*MODES, *ATTENTION_MODES)
@@ -53,8 +53,8 @@ def test_they_are_those_of_the_default_run(tmp_path):
 
 
 @pytest.mark.parametrize("other", [{"steps": 3}, {"alphas": "0,0.5,1"}, {"tasks": "Signs,Digits"}], ids=str)
-def test_another_configuration_has_none(tmp_path, other):
-    assert read_recorded(experiment(tmp_path, **other)) is None
+def test_another_configuration_has_none(store, other):
+    assert read_recorded(experiment(store, **other)) is None
 
 
 def test_a_model_without_a_record_has_none():
