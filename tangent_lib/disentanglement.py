@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import isfinite
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tangent_lib.data.batches import batches
-from tangent_lib.evaluation import EVAL_BATCH, FeaturesAt, Head, Settings, classify, features_at
+from tangent_lib.evaluation import EVAL_BATCH, FeaturesAt, Head, Settings, classify, features_at, predicted
 from tangent_lib.runtime.errors import InputError, unknown
 from tangent_lib.runtime.inputs import count, device_of
 from tangent_lib.runtime.memory import enough_memory
@@ -73,14 +74,15 @@ def disentanglement_error(
         the sum over tasks (not the mean), between 0 and the number of tasks for the prediction error.
 
     Raises:
-        ValueError: if the numbers of tasks differ.
+        InputError: if there are no tasks, or their numbers or the shapes of their outputs differ.
 
     Example:
         >>> disentanglement_error([torch.tensor([0, 1]), torch.tensor([2, 2])], [torch.tensor([0, 0]), torch.tensor([2, 2])])
         tensor(0.5000)
     """
-    if len(alone) != len(together):
-        raise ValueError(f"outputs of {len(alone)} tasks alone, but of {len(together)} together")
+    shapes = [[tuple(each.shape) for each in outputs] for outputs in (alone, together)]
+    if not shapes[0] or shapes[0] != shapes[1]:
+        raise InputError(f"outputs of {len(alone)} tasks alone, but of {len(together)} together, of shapes {shapes}")
     return sum(distance(a, b) for a, b in zip(alone, together))
 
 
@@ -96,7 +98,7 @@ def alpha_grid(count: int = 20, bound: float = 3.0) -> list[float]:
         >>> alpha_grid(3, 2.0)
         [-2.0, 0.0, 2.0]
     """
-    if count < 1 or bound <= 0:
+    if count < 1 or not 0 < bound < float("inf"):
         raise InputError(f"empty grid: {count} values up to {bound}; give at least one value and a bound above 0")
     steps = max(count - 1, 1)
     return [bound * (2 * i - steps) / steps for i in range(count)]  # exactly 0 in the middle of an odd number
@@ -160,6 +162,8 @@ def xi_grid(
     if not len(taus) == len(heads) == len(data) == 2:
         raise InputError(f"a grid is of two tasks: got {len(taus)} task vectors, {len(heads)} heads, {len(data)} datasets")
     if isinstance(taus, Mapping):
+        if not taus.keys() == heads.keys() == data.keys():
+            raise InputError(f"tasks differ: taus {', '.join(taus)}; heads {', '.join(heads)}; data {', '.join(data)}")
         taus, heads, data = ([each[name] for name in taus] for each in (taus, heads, data))
     alphas = check_axis(alphas)
     settings = list(product(alphas, alphas))
@@ -181,7 +185,7 @@ def check_axis(alphas: Sequence[float]) -> tuple[float, ...]:
         InputError: if there are none, or they are not finite and ascending.
     """
     found = tuple(float(alpha) for alpha in alphas)
-    if not found or list(found) != sorted(set(found)) or not max(map(abs, found)) < float("inf"):
+    if not found or list(found) != sorted(set(found)) or not all(map(isfinite, found)):
         given = ",".join(f"{alpha:g}" for alpha in found)
         raise InputError(f"xi_alphas '{given}': give finite numbers, each once, ascending, such as -1,0,1", "xi_alphas")
     return found
@@ -216,10 +220,10 @@ def xi_at(
         for each distance the value at every setting.
 
     Raises:
-        InputError: for no settings, or an unknown distance.
+        InputError: for no settings, a task without points, outputs that are NaN, or an unknown distance.
     """
-    if not len(settings):
-        raise InputError("empty grid: give at least one setting of the alphas")
+    if not len(settings) or not all(map(len, data)):
+        raise InputError("empty grid: give at least one setting of the alphas, and at least one point a task")
     chosen = {name: distance_named(name) for name in distances}
     errors: dict[str, list[Tensor]] = {name: [] for name in chosen}
     with enough_memory("evaluation", batch_size):
@@ -251,4 +255,4 @@ def _alone(features: FeaturesAt, settings: Settings, tasks: Sequence[int]) -> li
 
 
 def _output(features: Tensor, head: Head, distance: str) -> Tensor:
-    return classify(features, head).argmax(dim=-1) if distance == "prediction error" else features.float()
+    return predicted(classify(features, head)) if distance == "prediction error" else features.float()

@@ -39,6 +39,13 @@ def classify(
     return torch.nn.functional.normalize(features.to(head.dtype), dim=-1) @ head.T
 
 
+def predicted(logits: Float[Tensor, "*batch classes"]) -> Int[Tensor, "*batch"]:
+    """The class of the largest logit of each point. NaN is refused: argmax would take it for the largest."""
+    if logits.isnan().any():
+        raise InputError("the model gives NaN, from which no class can be read: are its weights, inputs and alphas finite?")
+    return logits.argmax(dim=-1)
+
+
 @torch.no_grad()
 def predict(
     f: Function,
@@ -74,7 +81,7 @@ def predict(
             features = features_at(f, theta_0, taus, [x], linearized)(settings, [0])
             if y.dim() != 1:
                 raise InputError(f"labels of shape {tuple(y.shape)}: give one class number a point")
-            predictions.append(torch.stack([classify(z, head).argmax(-1) for (z,) in features]))
+            predictions.append(torch.stack([predicted(classify(z, head)) for (z,) in features]))
         labels.append(y)
     return torch.cat(predictions, dim=1), torch.cat(labels)
 
@@ -152,11 +159,7 @@ def accuracies(
     linearized: bool,
     batch_size: int = EVAL_BATCH,
 ) -> list[float]:
-    """The share of points classified rightly at theta_0 + sum_t alpha_t tau_t, for every setting of the alphas.
-
-    Returns:
-        one number in [0, 1] a setting.
-    """
+    """The share of points classified rightly at theta_0 + sum_t alpha_t tau_t, for each setting of the alphas, in [0, 1]."""
     predictions, labels = predict(f, theta_0, taus, settings, head, data, linearized, batch_size)
     return [right / len(labels) for right in (predictions == labels).sum(dim=1).tolist()]
 

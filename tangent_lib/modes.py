@@ -79,7 +79,6 @@ class Mode:
     name: str
     training: Training
     linearized: bool
-    symbol: str
 
 
 def _by_name(*each: Training | Mode) -> dict:
@@ -97,19 +96,19 @@ TRAININGS: dict[str, Training] = _by_name(
     Training("random-linear", linearized=True, untrained=True),
 )
 MODES: dict[str, Mode] = _by_name(
-    Mode("non-linear", TRAININGS["non-linear"], False, "f(.; theta_0 + tau)"),
-    Mode("post-hoc", TRAININGS["non-linear"], True, "f_lin(.; theta_0 + tau)"),
-    Mode("linear", TRAININGS["linear"], True, "f_lin(.; theta_0 + tau_lin)"),
+    Mode("non-linear", TRAININGS["non-linear"], False),
+    Mode("post-hoc", TRAININGS["non-linear"], True),
+    Mode("linear", TRAININGS["linear"], True),
 )
 ATTENTION_MODES: dict[str, Mode] = _by_name(
-    Mode("attention-only", TRAININGS["attention-only"], False, "f(.; theta_0 + tau_attn)"),
-    Mode("attention post-hoc", TRAININGS["attention-only"], True, "f_lin(.; theta_0 + tau_attn)"),
+    Mode("attention-only", TRAININGS["attention-only"], False),
+    Mode("attention post-hoc", TRAININGS["attention-only"], True),
 )
 ABLATION_MODES: dict[str, Mode] = _by_name(
     ATTENTION_MODES["attention-only"],
-    Mode("attention + biases", TRAININGS["attention-biases"], False, "f(.; theta_0 + tau_attn)"),
-    Mode("attention + MLP", TRAININGS["attention-mlp"], False, "f(.; theta_0 + tau_attn)"),
-    Mode("attention + MLP + biases", TRAININGS["attention-mlp-biases"], False, "f(.; theta_0 + tau_attn)"),
+    Mode("attention + biases", TRAININGS["attention-biases"], False),
+    Mode("attention + MLP", TRAININGS["attention-mlp"], False),
+    Mode("attention + MLP + biases", TRAININGS["attention-mlp-biases"], False),
 )
 ALL_MODES: dict[str, Mode] = MODES | ATTENTION_MODES | ABLATION_MODES
 

@@ -200,11 +200,11 @@ def _assigned(cells: Sequence[str]) -> list[str]:
     own, injected = [], []
     for source in cells:
         with suppress(SyntaxError):  # a cell that never ran, or one of magics
-            nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
-            names = [node.id for node in nodes if isinstance(node.ctx, ast.Store)]
+            body = [node for node in ast.parse(source).body if isinstance(node, ast.Assign | ast.AnnAssign)]
+            names = [t.id for n in body for t in getattr(n, "targets", [getattr(n, "target", 0)]) if isinstance(t, ast.Name)]
             if source.lstrip().startswith("# Parameters"):  # as papermill marks its own
                 injected = names
-            elif "model" in names:
+            elif any(isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "model" for node in body):
                 own, injected = names, []
     return own + injected
 

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, TensorDataset
 
 from tangent_lib.data.tasks import ImageArray
 from tangent_lib.disentanglement import (
@@ -188,3 +188,26 @@ def test_an_unknown_distance_is_refused_with_the_known_ones():
         xi_at(f, theta_0, taus, GRID, heads, points, False, ["euclid"])
     only = xi_at(f, theta_0, taus, GRID, heads, points, False, ["KL divergence"])
     assert only == {"KL divergence": errors(1.0, GRID, False)["KL divergence"]}
+
+
+def test_outputs_that_are_nan_axes_that_are_not_finite_and_tasks_without_points_are_refused():
+    theta_0, heads, points = {"w": torch.eye(2)}, [torch.eye(2)] * 2, TensorDataset(torch.eye(2), torch.zeros(2))
+    f, none = lambda params, x: x @ params["w"], TensorDataset(torch.zeros(0, 2), torch.zeros(0))
+    with pytest.raises(InputError, match="the model gives NaN"):
+        xi_grid(lambda params, x: f(params, x) * float("nan"), theta_0, [theta_0] * 2, heads, [points] * 2, [0.0, 1.0])
+    for alphas in ([0.0, float("nan")], [0.0, float("inf")]):
+        with pytest.raises(InputError, match="finite"):
+            xi_grid(f, theta_0, [theta_0] * 2, heads, [points] * 2, alphas)
+    with pytest.raises(InputError, match="at least one point a task"):
+        xi_grid(f, theta_0, [theta_0] * 2, heads, [points, none], [0.0, 1.0])
+    with pytest.raises(InputError, match="tasks differ: taus a, b; heads a, c; data a, b"):
+        by = lambda values, names: dict(zip(names, values))
+        xi_grid(f, theta_0, by([theta_0] * 2, "ab"), by(heads, "ac"), by([points] * 2, "ab"), [0.0])
+    with pytest.raises(InputError, match="empty grid"):
+        alpha_grid(3, float("nan"))
+
+
+@pytest.mark.parametrize("alone, together", [([], []), ([torch.tensor([0, 1])], [torch.tensor([0])])])
+def test_outputs_that_cannot_be_compared_are_refused(alone, together):
+    with pytest.raises(InputError, match="of shapes"):
+        disentanglement_error(alone, together)

@@ -163,3 +163,9 @@ def test_what_would_give_a_wrong_accuracy_is_refused(x, y, said):
     data = torch.utils.data.TensorDataset(torch.zeros(x), torch.zeros(y, dtype=torch.long))
     with pytest.raises(InputError, match=said):
         evaluate(lambda params, x: x @ params["w"], {"w": torch.eye(3)}, torch.eye(3), data)
+
+
+def test_outputs_that_are_nan_are_no_class_and_refused():
+    points = torch.utils.data.TensorDataset(torch.eye(2), torch.zeros(2).long())
+    with pytest.raises(InputError, match="the model gives NaN"):
+        evaluate(lambda params, x: x * float("nan"), {"w": torch.eye(2)}, torch.eye(2), points)

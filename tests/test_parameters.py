@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 
@@ -351,3 +352,11 @@ def test_a_manifest_of_ones_own_names_a_task(tmp_path):
         check_parameters(tasks="Mine,Signs", data_root=str(tmp_path))
     with pytest.raises(InputError, match=r"unknown task 'Mine'"):
         check_parameters(tasks="Mine,Signs")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_no_cell_of_a_page_or_a_reader_is_taken_for_the_parameters(path):
+    """A page that was run to its end, and a reader's own loop over models: the setup cell can be run again."""
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    own = ["for model in [1]:\n    acc = 1", "model = 2\nacc = 3"]
+    assert read_parameters({"tasks": "Digits", "In": ["", *cells, *own]}).tasks == ("Digits",)
