@@ -87,9 +87,7 @@ def disentanglement_error(
 
 
 def alpha_grid(count: int = 20, bound: float = 3.0) -> list[float]:
-    """``count`` equispaced values in [-bound, bound]; both axes of a grid of xi (Appendix A: 20 in [-3, 3]).
-
-    A single value is -bound.
+    """``count`` equispaced values in [-bound, bound]; axes of a grid of xi (Appendix A: 20 in [-3, 3]). One alone is -bound.
 
     Raises:
         InputError: for an empty grid.
@@ -161,9 +159,10 @@ def xi_grid(
     """
     if not len(taus) == len(heads) == len(data) == 2:
         raise InputError(f"a grid is of two tasks: got {len(taus)} task vectors, {len(heads)} heads, {len(data)} datasets")
+    named = [", ".join(sorted(each)) if isinstance(each, Mapping) else "in order" for each in (taus, heads, data)]
+    if len(set(named)) > 1:
+        raise InputError(f"tasks differ: taus {named[0]}; heads {named[1]}; data {named[2]}")
     if isinstance(taus, Mapping):
-        if not taus.keys() == heads.keys() == data.keys():
-            raise InputError(f"tasks differ: taus {', '.join(taus)}; heads {', '.join(heads)}; data {', '.join(data)}")
         taus, heads, data = ([each[name] for name in taus] for each in (taus, heads, data))
     alphas = check_axis(alphas)
     settings = list(product(alphas, alphas))
@@ -178,8 +177,8 @@ def grid_of_values(alphas: Sequence[float], points: Sequence[int], values: dict[
     return XiGrid(tuple(alphas), tuple(points), lines["prediction error"], lines["KL divergence"])
 
 
-def check_axis(alphas: Sequence[float]) -> tuple[float, ...]:
-    """The alphas of a grid's axis as a tuple.
+def check_axis(alphas: Sequence[float], name: str = "alphas") -> tuple[float, ...]:
+    """The alphas of a grid's axis as a tuple; ``name`` is what an error calls them.
 
     Raises:
         InputError: if there are none, or they are not finite and ascending.
@@ -187,7 +186,7 @@ def check_axis(alphas: Sequence[float]) -> tuple[float, ...]:
     found = tuple(float(alpha) for alpha in alphas)
     if not found or list(found) != sorted(set(found)) or not all(map(isfinite, found)):
         given = ",".join(f"{alpha:g}" for alpha in found)
-        raise InputError(f"xi_alphas '{given}': give finite numbers, each once, ascending, such as -1,0,1", "xi_alphas")
+        raise InputError(f"{name} '{given}': give finite numbers, each once, ascending, such as -1,0,1")
     return found
 
 

@@ -57,13 +57,10 @@ def predict(
     linearized: bool,
     batch_size: int = EVAL_BATCH,
 ) -> tuple[Int[Tensor, "settings n"], Int[Tensor, " n"]]:
-    """The class predicted for every point at every setting of the alphas, by f or by its linearisation f_lin.
+    """The class predicted for every point at every setting of the alphas, by f or by its linearisation f_lin; the labels.
 
     f_lin is affine in the alphas, f_lin(x; theta_0 + sum_t alpha_t tau_t) = f(x; theta_0) + sum_t alpha_t J(x) tau_t
     (equation 3), so its tangents are computed once and serve all settings. f takes one forward pass a setting.
-
-    Returns:
-        the predictions and the labels.
 
     Example:
         >>> data = torch.utils.data.TensorDataset(torch.zeros(2, 3), torch.tensor([0, 1]))

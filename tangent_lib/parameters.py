@@ -9,6 +9,7 @@ import ast
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,7 +68,12 @@ def _alphas(value: object) -> tuple[float, ...]:
 
 def _xi_alphas(value: object) -> tuple[float, ...] | None:
     found = numbers("xi_alphas", value)
-    return found if found is None else check_axis(found)
+    if found is None:
+        return None
+    steps = [right - left for left, right in pairwise(check_axis(found, "xi_alphas"))]
+    if (steps and max(steps) - min(steps) > 1e-5 * max(steps)) or not any(0 <= alpha <= 1 for alpha in found):
+        raise InputError(f"xi_alphas '{value}': the pages draw values in equal steps, at least one of them in [0, 1]")
+    return found
 
 
 def _device(value: object) -> str:
@@ -201,7 +207,7 @@ def _assigned(cells: Sequence[str]) -> list[str]:
     for source in cells:
         with suppress(SyntaxError):  # a cell that never ran, or one of magics
             body = [node for node in ast.parse(source).body if isinstance(node, ast.Assign | ast.AnnAssign)]
-            names = [t.id for n in body for t in getattr(n, "targets", [getattr(n, "target", 0)]) if isinstance(t, ast.Name)]
+            names = [ast.unparse(target) for node in body for target in getattr(node, "targets", None) or [node.target]]
             if source.lstrip().startswith("# Parameters"):  # as papermill marks its own
                 injected = names
             elif any(isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "model" for node in body):

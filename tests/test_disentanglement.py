@@ -196,13 +196,15 @@ def test_outputs_that_are_nan_axes_that_are_not_finite_and_tasks_without_points_
     with pytest.raises(InputError, match="the model gives NaN"):
         xi_grid(lambda params, x: f(params, x) * float("nan"), theta_0, [theta_0] * 2, heads, [points] * 2, [0.0, 1.0])
     for alphas in ([0.0, float("nan")], [0.0, float("inf")]):
-        with pytest.raises(InputError, match="finite"):
+        with pytest.raises(InputError, match=r"^alphas '0,.*': give finite"):
             xi_grid(f, theta_0, [theta_0] * 2, heads, [points] * 2, alphas)
     with pytest.raises(InputError, match="at least one point a task"):
         xi_grid(f, theta_0, [theta_0] * 2, heads, [points, none], [0.0, 1.0])
     with pytest.raises(InputError, match="tasks differ: taus a, b; heads a, c; data a, b"):
         by = lambda values, names: dict(zip(names, values))
         xi_grid(f, theta_0, by([theta_0] * 2, "ab"), by(heads, "ac"), by([points] * 2, "ab"), [0.0])
+    with pytest.raises(InputError, match="tasks differ: taus a, b; heads in order; data a, b"):
+        xi_grid(f, theta_0, by([theta_0] * 2, "ab"), heads, by([points] * 2, "ab"), [0.0])
     with pytest.raises(InputError, match="empty grid"):
         alpha_grid(3, float("nan"))
 

@@ -272,6 +272,9 @@ def test_automatic_alphas_are_the_papers_and_those_of_xi_are_each_figures_own():
         ({"xi_alphas": "0,inf"}, "xi_alphas '0,inf': give finite numbers"),
         ({"xi_alphas": "-inf,0"}, "xi_alphas '-inf,0': give finite numbers"),
         ({"xi_alphas": "nan"}, "xi_alphas 'nan': give finite numbers"),
+        ({"xi_alphas": "0,nan"}, "xi_alphas '0,nan': give finite numbers"),
+        ({"xi_alphas": "-1,0,2"}, "xi_alphas '-1,0,2': the pages draw values in equal steps"),
+        ({"xi_alphas": "2,3"}, r"xi_alphas '2,3': .* at least one of them in \[0, 1\]"),
         ({"xi_alphas": "one"}, "xi_alphas 'one': give numbers, such as 0,0.5,1, or auto"),
     ],
 )

@@ -108,7 +108,7 @@ def _known(names: Sequence[str], data_root: str) -> list[str]:
     if not names or "all" in names:
         return list(known)
     for name in names:
-        if name in task_names("miniature"):
+        if name not in known and name in task_names("miniature", data_root=data_root):
             raise InputError(f"'{name}' is a task of the miniatures, which the library draws: nothing to get or check")
         if name not in known:
             raise unknown("dataset", name, (*known, "all"), f"Others: a manifest in {data_root}/manifests/.")

@@ -182,6 +182,15 @@ def test_a_miniature_is_no_dataset_to_prepare(run):
     assert status == 2 and "'Digits' is a task of the miniatures, which the library draws" in err[0]
 
 
+def test_a_dataset_of_ones_own_may_have_a_miniature_task_s_name(root, run):
+    (root / "manifests" / "Digits.yaml").write_text(
+        "{name: Digits, kind: images, description: x, source: x, licence: x, folders: [own], templates: ['a {}']}"
+    )
+    forget_manifests()
+    status, out, _ = run("list", "Digits", "--data-root", root)
+    assert status == 0 and out[1].startswith("Digits  no")
+
+
 def test_an_invalid_manifest_is_refused_in_a_message(root, run):
     (root / "manifests" / "MNIST.yaml").write_text("{name: MNIST, colour: red}")
     forget_manifests()
