@@ -117,9 +117,8 @@ def task_addition(
     """
     alphas, names = check_alphas(alphas), _tasks(taus, heads, data)
     at = _Line(f, theta_0, heads, data, linearized, zero_shot or {}, batch_size)
-    if single is None:
-        alone = lambda name: single_task(f, theta_0, taus[name], heads[name], data[name], linearized, batch_size)
-        single = {name: alone(name) for name in names}
+    alone = lambda name: single_task(f, theta_0, taus[name], heads[name], data[name], linearized, batch_size)
+    single = {name: (single or {}).get(name) or alone(name) for name in names}
     tau = total(taus[name] for name in names)
     val = {name: at.accuracies(name, tau, "val", alphas) for name in names}
     alpha = choose_addition_alpha(alphas, val, {name: single[name].val for name in names})

@@ -34,9 +34,8 @@ def classify(
         >>> classify(torch.tensor([[3.0, 4.0]]), torch.eye(2)), classify(torch.tensor([[3.0, 4.0]]), lambda z: 2 * z)
         (tensor([[0.6000, 0.8000]]), tensor([[6., 8.]]))
     """
-    if not isinstance(head, Tensor):
-        return head(features)
-    return torch.nn.functional.normalize(features.to(head.dtype), dim=-1) @ head.T
+    zero_shot = isinstance(head, Tensor)
+    return torch.nn.functional.normalize(features.to(head.dtype), dim=-1) @ head.T if zero_shot else head(features)
 
 
 def predicted(logits: Float[Tensor, "*batch classes"]) -> Int[Tensor, "*batch"]:
@@ -75,10 +74,12 @@ def predict(
         raise InputError("the dataset is empty: an accuracy needs at least one point")
     for x, y in batches(data, batch_size, device_of(theta_0)):
         with enough_memory("evaluation", count(x)):
-            features = features_at(f, theta_0, taus, [x], linearized)(settings, [0])
-            if y.dim() != 1:
-                raise InputError(f"labels of shape {tuple(y.shape)}: give one class number a point")
-            predictions.append(torch.stack([predicted(classify(z, head)) for (z,) in features]))
+            logits = [classify(z, head) for (z,) in features_at(f, theta_0, taus, [x], linearized)(settings, [0])]
+            most = logits[0].shape[-1] - 1
+            if y.dim() != 1 or not 0 <= y.min() <= y.max() <= most:
+                found = f"labels of shape {tuple(y.shape)} from {y.min()} to {y.max()}"
+                raise InputError(f"{found}: give one class number a point, 0 to {most}")
+            predictions.append(torch.stack([predicted(each) for each in logits]))
         labels.append(y)
     return torch.cat(predictions, dim=1), torch.cat(labels)
 

@@ -180,6 +180,12 @@ def test_alpha_is_chosen_on_validation_and_test_is_reported_there():
     assert found.val == {"a": (0.5, 1.0, 0.5)} and found.alpha == 0.5 and found.test == {"a": 0.0}
 
 
+@pytest.mark.parametrize("known", [{}, {"c": Accuracies(1.0, 1.0)}])
+def test_single_task_accuracies_that_are_not_known_are_computed(known):
+    found = [task_addition(f, THETA_0, {"a": TAUS["a"]}, HEADS, DATA, GRID3, single=given) for given in (None, known)]
+    assert found[0] == found[1]
+
+
 # Forgetting a: f moves by 0, -0.75, -1 at alpha = 0, 0.5, 1; f_lin by 0, -1, -2. The control falls with it.
 FORGET = {
     "a": splits(points(0.5, 0.9, 1.5, 3.0), points(0.8, 0.9, 1.1, 3.0)),

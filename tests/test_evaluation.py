@@ -165,6 +165,13 @@ def test_what_would_give_a_wrong_accuracy_is_refused(x, y, said):
         evaluate(lambda params, x: x @ params["w"], {"w": torch.eye(3)}, torch.eye(3), data)
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_that_the_head_does_not_have_are_refused(label):
+    data = torch.utils.data.TensorDataset(torch.eye(3), torch.tensor([0, label, 2]))
+    with pytest.raises(InputError, match=rf"from {min(label, 0)} to {max(label, 2)}: .* 0 to 2"):
+        evaluate(lambda params, x: x @ params["w"], {"w": torch.eye(3)}, torch.eye(3), data)
+
+
 def test_outputs_that_are_nan_are_no_class_and_refused():
     points = torch.utils.data.TensorDataset(torch.eye(2), torch.zeros(2).long())
     with pytest.raises(InputError, match="the model gives NaN"):
