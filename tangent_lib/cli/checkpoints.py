@@ -8,6 +8,7 @@ tangent checkpoints export --task Cars --training linear -p model ViT-B-32
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from cyclopts import App, Parameter
 
 from tangent_lib.cli import DONE, FAULTS
 from tangent_lib.cli.finetune import drawn_control_run
-from tangent_lib.cli.options import Given, given_parameters
+from tangent_lib.cli.options import Given, chosen_tasks, given_parameters
 from tangent_lib.modes import PARAMETERS, TRAININGS, training_named
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.words import words
@@ -91,7 +92,7 @@ def import_(
 @app.command
 def export(
     *,
-    task: Annotated[str, Parameter(help="whose task vector")],
+    task: Annotated[str, Parameter(help="whose task vector; several: Cars,DTD")],
     training: Annotated[str, Parameter(help=f"one of {', '.join(TRAININGS)}")],
     to: Annotated[Path, Parameter(help="a folder for folders")] = Path("exports"),
     parameters: Given = (),
@@ -106,21 +107,21 @@ def export(
     if run.materials.replaces(kind):
         family = run.materials.imported.record.family
         raise InputError(f"checkpoints of {family} were not trained here: leave out -p checkpoints")
-    for seed in run.parameters.seeds:
+    for name, seed in product(chosen_tasks(task, run.parameters.tasks), run.parameters.seeds):
         each = run.materials.untrained(seed) if kind.untrained else run.materials
         card = TaskVectorCard(
             model=each.parameters.model,
             pretrained=each.clip.pretrained,
             quick_gelu="-quickgelu" in each.clip.digest,
-            task=task,
+            task=name,
             linear=kind.linearized,
             selection=kind.selection,
             seed=seed,
-            protocol=each.protocol(task),
+            protocol=each.protocol(name),
             theta_0=fingerprint(each.clip.theta_0),
         )
-        name = f"{each.parameters.model}-{task}-{training}-seed{seed}"
-        print(f"wrote {export_task_vector(each.task_vector(task, kind, seed), to / name, card)}")
+        folder = to / f"{each.parameters.model}-{name}-{training}-seed{seed}"
+        print(f"wrote {export_task_vector(each.task_vector(name, kind, seed), folder, card)}")
 
 
 def _tell(record: ImportRecord, tasks: Sequence[str]) -> None:

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from tangent_lib.cli.options import Given, given_parameters
+from tangent_lib.cli.options import Given, chosen_tasks, given_parameters
 from tangent_lib.modes import MINIATURE, TRAININGS, training_named
 from tangent_lib.runtime.disk import write_whole
 from tangent_lib.runtime.errors import InputError
-from tangent_lib.runtime.words import words
 
 if TYPE_CHECKING:
     from tangent_lib.experiment import Experiment
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 def finetune(
     *,
-    task: Annotated[str, Parameter(help="one, or several: Cars,DTD")],
+    task: Annotated[str, Parameter(help="one, or several: Cars,DTD; of those of -p tasks, where it is given")],
     training: Annotated[str, Parameter(help=f"one of {', '.join(TRAININGS)}")],
     parameters: Given = (),
     receipt: Annotated[Path | None, Parameter(help="a JSON file that is written when all is done")] = None,
@@ -37,7 +36,7 @@ def finetune(
     given = {"tasks": task, **given_parameters(parameters)}
     training_named(training)
     run = drawn_control_run(given)
-    records = finetune_job(run, words(task), training)
+    records = finetune_job(run, chosen_tasks(task, run.parameters.tasks), training)
     if receipt:
         from tangent_lib.runtime.processes import accelerator
 

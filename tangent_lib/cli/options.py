@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from tangent_lib.modes import PARAMETERS
 from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.runtime.words import words
 
 Given = Annotated[
     list[tuple[str, str]],
@@ -19,6 +20,21 @@ Given = Annotated[
         show_default=False,
     ),
 ]
+
+
+def chosen_tasks(given: str, tasks: Sequence[str]) -> tuple[str, ...]:
+    """The tasks of ``--task``, one or several of those that the parameter ``tasks`` names.
+
+    Example:
+        >>> chosen_tasks("Signs, Digits", ("Digits", "Scenes", "Signs"))
+        ('Signs', 'Digits')
+    """
+    if not words(given):
+        raise InputError("--task names no task: give one, or several separated by commas")
+    for name in words(given):
+        if name not in tasks:
+            raise unknown("task", name, tasks, "--task chooses among the tasks of -p tasks, where both are given.")
+    return words(given)
 
 
 def given_parameters(pairs: Sequence[Sequence[str]]) -> dict[str, str]:

@@ -72,6 +72,9 @@ def test_the_page_names_every_family_and_option_and_no_other(capsys):
         (["import", "ilharco", *MINIATURE], "is not on the hub"),
         (["export", "--task", "Signs", "--training", "lineer"], "did you mean 'linear'"),
         (["export", "--task", "Sings", "--training", "linear"], "did you mean 'Signs'"),
+        (["export", "--task", "auto", "--training", "linear"], "unknown task 'auto'"),
+        (["export", "--task", "", "--training", "linear", "-p", "tasks", "Signs"], "--task names no task"),
+        (["export", "--task", "Digits", "--training", "linear", "-p", "tasks", "Signs"], "unknown task 'Digits'"),
         (["export", "--task", "Signs", "--training", "linear", "-p", "step", "3"], "did you mean 'steps'"),
     ],
 )

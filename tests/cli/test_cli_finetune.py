@@ -66,6 +66,7 @@ def test_a_job_needs_only_its_own_task(tmp_path):
     [
         (["finetune", "--task", "Digits", "--training", "lineer"], "unknown training 'lineer': did you mean 'linear'?"),
         (["finetune", "--task", "Sings", "--training", "linear", "-p", "tasks", "Sings"], "unknown task 'Sings'"),
+        (["finetune", "--task", "Digits", "--training", "linear", "-p", "tasks", "Signs"], "--task chooses among the tasks"),
         (["finetune", "--task", "Signs", "--training", "linear", "-p", "sedes", "1"], "unknown parameter 'sedes'"),
         (["dry-run", "-p", "steps", "2", "-p", "steps", "3"], "'steps' is given twice"),
         (["finetune", "--task", "Cars", "--training", "linear", "-p", "data_root", "/nowhere"], "no data for Cars"),
