@@ -13,13 +13,13 @@ from tangent_lib.cli.options import given_parameters
 from tangent_lib.modes import TRAININGS
 from tangent_lib.runtime.errors import InputError, unknown
 
-ATTENTION = tuple(name for name, each in TRAININGS.items() if each.selection != "all")
-RANDOM = tuple(name for name, each in TRAININGS.items() if each.untrained)
-SHARED = tuple(name for name in TRAININGS if name not in (*ATTENTION, *RANDOM))
+_ATTENTION = tuple(name for name, each in TRAININGS.items() if each.selection != "all")
+_RANDOM = tuple(name for name, each in TRAININGS.items() if each.untrained)
+SHARED = tuple(name for name in TRAININGS if name not in (*_ATTENTION, *_RANDOM))
 # the notebooks in the order in which they start, the long ones first, and the trainings that each uses
 PAGES = {
-    "08_attention_only": (*SHARED, *ATTENTION),
-    "07_random_init": (*SHARED, *RANDOM),
+    "08_attention_only": (*SHARED, *_ATTENTION),
+    "07_random_init": (*SHARED, *_RANDOM),
     "03_nonlinear_advantage": ("non-linear",),
     "05_linear_ft": SHARED,
     "04_disentanglement": SHARED,
@@ -40,7 +40,7 @@ SECTIONS = {
     "untrained": ("random-non-linear",),
     "untrained linear": ("random-linear",),
     "ntk": (),
-    "ablation": ATTENTION,
+    "ablation": _ATTENTION,
     "xi_grids": ("non-linear",),
     "cost": (),
 }

@@ -81,7 +81,7 @@ def _xi_grids(run: Experiment) -> dict:
     return {"xi_grids": {mode: recorded(mode) for mode in ("non-linear", "post-hoc")}}
 
 
-SECTIONS: dict[str, Callable[[Experiment], dict]] = {
+MAKERS: dict[str, Callable[[Experiment], dict]] = {
     "non-linear": lambda run: {"summaries": with_xi(run, ("non-linear", "post-hoc"))},
     "linear": lambda run: {"summaries": with_xi(run, ("linear",))},
     "negation": _negation,
@@ -105,11 +105,11 @@ def make_record(run: Experiment, sections: Sequence[str]) -> dict:
         InputError: for an unknown section.
     """
     for section in sections:
-        if section not in SECTIONS:
-            raise unknown("section", section, SECTIONS)
+        if section not in MAKERS:
+            raise unknown("section", section, MAKERS)
     names = (*run.parameters.tasks, run.parameters.control)
     zero_shot = {name: run.zero_shot(name) for name in names}
-    found = {section: SECTIONS[section](run) for section in sections}
+    found = {section: MAKERS[section](run) for section in sections}
     record: dict = {
         "configuration": configuration(run),
         "provenance": {},

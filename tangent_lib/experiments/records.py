@@ -23,7 +23,7 @@ from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError
 
 BOX = (0.2, 0.4, 0.6, 0.8, 1.0)  # alpha_1 = alpha_2 at which xi is recorded, in the box where alpha is searched
-FOLDER = ROOT / "book" / "recorded"
+RECORDED = ROOT / "book" / "recorded"
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def configuration(run: Experiment) -> dict:
 
 def recorded_path(model: str) -> Path:
     """Where the results of a model are recorded."""
-    return FOLDER / f"{model}.json"
+    return RECORDED / f"{model}.json"
 
 
 def read_record(model: str) -> Record | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tangent_lib.miniature.canvas import Canvas, both, box, circle, segment, union
 
-__all__ = ["DRAW"]
+__all__ = ["AERIAL"]
 
 
 def _grey(c: Canvas, low=0.25, high=0.6) -> np.ndarray:
@@ -195,7 +195,7 @@ def stadium(c: Canvas) -> None:
     c.paint(union(np.abs(pitch), box(u, v, 0, 0.6 * (radius - depth))) - 0.02, _bright(c), c.uniform(0.2, 0.9))
 
 
-DRAW = {
+AERIAL = {
     "airplane": airplane,
     "baseball diamond": baseball_diamond,
     "tennis court": tennis_court,

@@ -93,4 +93,4 @@ def _digit(c: Canvas, glyph) -> None:
     c.blend(1.5 * (c.noise(6) - c.uniform(0.55, 0.9)), c.colour(saturation=(0, 0.5)))
 
 
-DRAW = {str(k): partial(_digit, glyph=glyph) for k, glyph in enumerate(_GLYPHS)}
+CLUTTERED_DIGITS = {str(k): partial(_digit, glyph=glyph) for k, glyph in enumerate(_GLYPHS)}

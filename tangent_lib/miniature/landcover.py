@@ -9,7 +9,7 @@ import numpy as np
 
 from tangent_lib.miniature.canvas import Canvas, box, circle, segment
 
-__all__ = ["DRAW"]
+__all__ = ["LANDCOVER"]
 
 
 def _land(c: Canvas, value=(0.25, 0.65)) -> np.ndarray:
@@ -187,7 +187,7 @@ def sea_or_lake(c: Canvas) -> None:
     _haze(c)
 
 
-DRAW = {
+LANDCOVER = {
     "annual crop land": annual_crop,
     "forest": forest,
     "brushland or shrubland": shrubland,

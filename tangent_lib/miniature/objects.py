@@ -182,7 +182,7 @@ def spider(c: Canvas) -> None:
     _occlude(c)
 
 
-DRAW = {
+OBJECTS = {
     "mug": mug,
     "umbrella": umbrella,
     "mushroom": mushroom,

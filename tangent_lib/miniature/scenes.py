@@ -7,7 +7,7 @@ import numpy as np
 
 from tangent_lib.miniature.canvas import Canvas, both, box, circle, union
 
-__all__ = ["DRAW"]
+__all__ = ["SCENES"]
 
 _GRASS = (0.1, 0.4), (0.2, 0.6), (0.2, 0.65)  # ranges of hue, saturation, value
 _SAND = (0.04, 0.15), (0.15, 0.6), (0.5, 0.95)
@@ -216,4 +216,4 @@ def snowfield(c: Canvas) -> None:
 
 
 _ALL = beach, desert, mountain, skyscraper, highway, forest_path, bedroom, windmill, lighthouse, snowfield
-DRAW = {draw.__name__.replace("_", " "): draw for draw in _ALL}
+SCENES = {draw.__name__.replace("_", " "): draw for draw in _ALL}

@@ -200,7 +200,7 @@ def end_of_all_limits(c: Canvas) -> None:
     _weather(c)
 
 
-DRAW = {
+SIGNS = {
     "stop": stop,
     "yield": yield_,
     "no entry": no_entry,

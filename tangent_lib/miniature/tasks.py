@@ -12,14 +12,14 @@ from tangent_lib.miniature.canvas import Canvas
 from tangent_lib.runtime.errors import needs_extra
 
 DRAWN = {
-    "Textures": textures.DRAW,
-    "LandCover": landcover.DRAW,
-    "Signs": signs.DRAW,
-    "ClutteredDigits": clutter.DRAW,
-    "Aerial": aerial.DRAW,
-    "Scenes": scenes.DRAW,
-    "Vehicles": vehicles.DRAW,
-    "Objects": objects.DRAW,
+    "Textures": textures.TEXTURES,
+    "LandCover": landcover.LANDCOVER,
+    "Signs": signs.SIGNS,
+    "ClutteredDigits": clutter.CLUTTERED_DIGITS,
+    "Aerial": aerial.AERIAL,
+    "Scenes": scenes.SCENES,
+    "Vehicles": vehicles.VEHICLES,
+    "Objects": objects.OBJECTS,
 }
 SIZES = {"train": 6000, "val": 500, "test": 1000}
 SEED = 2023

@@ -9,7 +9,7 @@ import numpy as np
 
 from tangent_lib.miniature.canvas import Canvas, box, circle
 
-__all__ = ["DRAW"]
+__all__ = ["TEXTURES"]
 
 
 def _inks(c: Canvas) -> np.ndarray:
@@ -158,7 +158,7 @@ def blotchy(c: Canvas) -> None:
     _patch(c)
 
 
-DRAW = {
+TEXTURES = {
     "banded": banded,
     "dotted": dotted,
     "chequered": chequered,

@@ -149,7 +149,7 @@ def truck(c: Canvas) -> None:
     _finish(c, u, v, (-0.7, -0.38, 0.66), 0.16)
 
 
-DRAW = {
+VEHICLES = {
     "sedan": sedan,
     "hatchback": hatchback,
     "coupe": coupe,

@@ -17,16 +17,16 @@ from tangent_lib.cost.both_papers import PAPERS, Counts, kind_of, work
 from tangent_lib.cost.counted_steps import NUMBER, largest_micro_batch
 from tangent_lib.cost.measured_steps import WAYS
 from tangent_lib.data.manifests import load_manifest
-from tangent_lib.experiments.records import FOLDER, Record, is_of_shipped_weights, read_record
+from tangent_lib.experiments.records import RECORDED, Record, is_of_shipped_weights, read_record
 from tangent_lib.finetuning import Precision, Protocol
 from tangent_lib.modes import ATTENTION_MODES, MINIATURES, PAPER, TRAININGS
 from tangent_lib.report import paper
-from tangent_lib.report.quantities import ABSOLUTE, NORMALISED, SINGLE, over_seeds
+from tangent_lib.report.quantities import ABSOLUTE, NONE, NORMALISED, SINGLE, over_seeds
 from tangent_lib.runtime.errors import InputError
 
 MODELS = ("ViT-B-32", "ViT-B-16", "ViT-L-14")  # of both papers
 MEMORIES = (16, 24, 40, 80, 141)  # GB that GPUs have
-NOT_STATED, NONE = "not stated", "–"
+NOT_STATED = "not stated"
 Shares = Mapping[str, float]  # of a GPU's peak, assumed, by precision
 # which section of a recorded file tells where a mode's results come from
 SECTION = {"non-linear": "non-linear", "post-hoc": "non-linear", "linear": "linear"}
@@ -187,7 +187,7 @@ def disk_table(counts: Mapping[str, Counts], data_root: str | Path | None = None
 
 def read_all() -> dict[str, Record]:
     """All recorded files with results, by model, the miniatures first; not those of a miniature's earlier weights."""
-    found = {path.stem: read_record(path.stem) for path in sorted(FOLDER.glob("*.json"))}
+    found = {path.stem: read_record(path.stem) for path in sorted(RECORDED.glob("*.json"))}
     current = lambda model, record: scale_of(model) == "CLIP" or is_of_shipped_weights(record)
     found = {model: record for model, record in found.items() if record.summaries and current(model, record)}
     return dict(sorted(found.items(), key=lambda item: scale_of(item[0]) != "miniature"))

@@ -10,5 +10,5 @@ from tangent_lib.report.claim_measures import Claim
 from tangent_lib.report.claims_attention import ATTENTION_CLAIMS
 from tangent_lib.report.claims_tangent import TANGENT_CLAIMS
 
-PAPERS = {"S1": "Task Arithmetic in the Tangent Space", "S2": "Fine-Tuning Attention Modules Only"}
+TITLES = {"S1": "Task Arithmetic in the Tangent Space", "S2": "Fine-Tuning Attention Modules Only"}
 CLAIMS: tuple[Claim, ...] = (*TANGENT_CLAIMS, *ATTENTION_CLAIMS)

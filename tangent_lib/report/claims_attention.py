@@ -11,10 +11,10 @@ from tangent_lib.experiments.records import Record
 from tangent_lib.modes import ABLATION_MODES
 from tangent_lib.report import paper
 from tangent_lib.report.claim_measures import Claim, Part, cost_part, gap, printed_gaps, section, value
+from tangent_lib.report.pages import ATTENTION_PAGE
 from tangent_lib.report.quantities import ABSOLUTE, COSINE, CURVE, KL, NORMALISED, SINGLE, XI, Quantity
 
 TOLERANCE = 0.02  # of single-task accuracy, for "without compromising"
-PAGE = "08_attention_only"
 OURS = "attention-only"
 SAME_RATE = (
     "All modes share one learning rate and one number of steps, chosen for training all weights. Attention weights "
@@ -57,7 +57,7 @@ ATTENTION_CLAIMS = (
         "S2-kernel", "S2", "abstract, contribution 2, discussion",
         "Fine-tuning attention alone stays closer to the linear regime: linearising it afterwards costs less accuracy.",
         "attention modules demonstrate stronger kernel behavior compared to the full model",
-        "Figure 3; no number printed", PAGE, "fig-kernel-behaviour",
+        "Figure 3; no number printed", ATTENTION_PAGE, "fig-kernel-behaviour",
         (Part("loss of single-task accuracy by post-hoc linearisation: whole model − attention only",
         _closer_to_linear),),
         note="Training fewer weights moves the function less, which alone keeps it nearer to its linearisation. "
@@ -68,7 +68,7 @@ ATTENTION_CLAIMS = (
     Claim(
         "S2-linear-drawback", "S2", "abstract, Section 3.1; S1 Appendix D.1",
         "Linear fine-tuning is less accurate on single tasks than non-linear fine-tuning.",
-        "reduced performance of individual models", "Figures 5 and 7; no number printed", PAGE,
+        "reduced performance of individual models", "Figures 5 and 7; no number printed", ATTENTION_PAGE,
         "fig-attention-single-average", (gap(SINGLE, "non-linear", "linear"),),
         cause="Drawn tasks of ten classes may be simple enough for the linear model too.",
     ),
@@ -77,13 +77,13 @@ ATTENTION_CLAIMS = (
         "Attention-only models are better on single tasks than linearly fine-tuned ones.",
         "thus reducing the non-linear advantage more effectively",
         "89.55 % for attention-only (Table 5); the others in Figures 5 and 7, no number printed",
-        PAGE, "fig-attention-single-average", (gap(SINGLE, OURS, "linear"),), cause=SAME_RATE,
+        ATTENTION_PAGE, "fig-attention-single-average", (gap(SINGLE, OURS, "linear"),), cause=SAME_RATE,
     ),
     Claim(
         "S2-no-compromise", "S2", "discussion",
         "Fine-tuning attention alone costs next to no single-task accuracy.",
         "without compromising individual accuracy or efficiency",
-        "Figures 5 and 7; no number printed", PAGE, "fig-attention-single",
+        "Figures 5 and 7; no number printed", ATTENTION_PAGE, "fig-attention-single",
         (Part("single-task accuracy: attention-only − non-linear + 2 points", _not_compromised),),
         note="The paper names no tolerance; the two points are ours. By its Section 3.3 non-linear models are never worse.",
         cause=SAME_RATE,
@@ -91,7 +91,7 @@ ATTENTION_CLAIMS = (
     Claim(
         "S2-addition-nonlinear", "S2", "contribution 1",
         "Attention-only fine-tuning gives a more accurate multi-task model than non-linear fine-tuning.",
-        "8.37% over the non-linear baseline", _printed(OURS, "non-linear", 0), PAGE, "tab-attention-addition",
+        "8.37% over the non-linear baseline", _printed(OURS, "non-linear", 0), ATTENTION_PAGE, "tab-attention-addition",
         (gap(ABSOLUTE, OURS, "non-linear"),),
         cause="Where the best α is small, all modes stay near θ₀ and near each other. " + SAME_RATE,
     ),
@@ -99,7 +99,7 @@ ATTENTION_CLAIMS = (
         "S2-addition-linear", "S2", "contribution 1",
         "Attention-only fine-tuning gives a more accurate multi-task model than linear fine-tuning.",
         "up to 2.38% improvement compared to the state-of-the-art", _printed(OURS, "linear", 0),
-        PAGE, "tab-attention-addition", (gap(ABSOLUTE, OURS, "linear"),),
+        ATTENTION_PAGE, "tab-attention-addition", (gap(ABSOLUTE, OURS, "linear"),),
         cause="The paper's margin over linear fine-tuning is 1.4 to 2.4 points, printed without a spread, and its "
         "linear baseline is below that of the tangent-space paper for all three models. The last version of its "
         "released code does not train the tangent model that its text describes; this book does. " + SAME_RATE,
@@ -109,7 +109,7 @@ ATTENTION_CLAIMS = (
         "Attention-only models also keep most of their single-task accuracy in addition.",
         "our method not only outperforms on averaged accuracy but also on normalization accuracy",
         f"against non-linear {_printed(OURS, 'non-linear', 1)}; against linear {_printed(OURS, 'linear', 1)}",
-        PAGE, "tab-attention-addition", (gap(NORMALISED, OURS, "non-linear"), gap(NORMALISED, OURS, "linear")),
+        ATTENTION_PAGE, "tab-attention-addition", (gap(NORMALISED, OURS, "non-linear"), gap(NORMALISED, OURS, "linear")),
         note="Normalised accuracy divides by single-task accuracy: a model that learns less has less to lose.",
         cause="Interference is a property of the function, and attention-only models are not linear in their weights.",
     ),
@@ -118,7 +118,7 @@ ATTENTION_CLAIMS = (
         "Attention-only models are better disentangled than non-linear and linear ones, as classifiers and in "
         "features.",
         "Our method demonstrates greater weight disentanglement than its counterparts",
-        "Figures 6 and 8; no number printed", PAGE, "fig-xi-attention",
+        "Figures 6 and 8; no number printed", ATTENTION_PAGE, "fig-xi-attention",
         tuple(gap(quantity, other, OURS) for quantity in (XI, KL) for other in ("non-linear", "linear")),
         note="On the diagonal α₁ = α₂ from 0.2 to 1, three task pairs. A shorter task vector lowers both errors by "
         "itself.",
@@ -129,7 +129,7 @@ ATTENTION_CLAIMS = (
         "S2-representation", "S2", "abstract, contribution 3, discussion",
         "Disentanglement comes from the representation; the classification head degrades it.",
         "weight disentanglement emerges primarily from the representation module", "Figures 6 and 8; no number printed",
-        PAGE, "fig-xi-attention",
+        ATTENTION_PAGE, "fig-xi-attention",
         untested="The paper compares a KL divergence of softmaxed features with a share of changed predictions. The "
         "two have different units, and multiplying all features by a constant changes the first without changing one "
         "prediction, so neither can be called smaller. A test needs one distance on both sides, relative to how far a "
@@ -139,7 +139,7 @@ ATTENTION_CLAIMS = (
         "S2-robust", "S2", "Section 4, Appendix B",
         "Attention-only models are less sensitive to α: on average over all α they are the most accurate.",
         "our method consistently outperforms both non-linear fine-tuning and NTK linearization",
-        "Figure 9; no number printed", PAGE, "fig-alpha-sensitivity",
+        "Figure 9; no number printed", ATTENTION_PAGE, "fig-alpha-sensitivity",
         (gap(CURVE, OURS, "non-linear"), gap(CURVE, OURS, "linear")),
         note="Validation accuracy, averaged over tasks and the 21 values of α in [0, 1]. A shorter task vector makes "
         "any curve flatter.",
@@ -152,7 +152,7 @@ ATTENTION_CLAIMS = (
         "our method is much more efficient than non-linear fine-tuning and NTK linearization",
         "10:15 against 40:59 (linear) and 17:38 minutes (non-linear); 892 against 1,882 and 892 MB (Table 4, by "
         "its size a text model)",
-        PAGE, "tab-efficiency",
+        ATTENTION_PAGE, "tab-efficiency",
         (cost_part("time of a step", True, LISTING_1, OURS, 1.0),
          cost_part("time of a step", True, "non-linear", OURS, 1.0),
          cost_part("bytes kept for the backward pass", False, LISTING_1, OURS, 1.0)),
@@ -165,7 +165,7 @@ ATTENTION_CLAIMS = (
     Claim(
         "S2-cosine", "S2", "Appendix B",
         "Task vectors of attention-only fine-tuning are closer to orthogonal.", "are closer to orthogonal",
-        "Figure 10: matrices of single cosines, no average printed", PAGE, "fig-cosines",
+        "Figure 10: matrices of single cosines, no average printed", ATTENTION_PAGE, "fig-cosines",
         (gap(COSINE, "non-linear", OURS), gap(COSINE, "linear", OURS)),
         note="Attention-only vectors have fewer entries, which makes cosines by chance larger, not smaller.",
         cause="Cosines of high-dimensional vectors are near zero in every mode, so that small common drifts decide.",
@@ -176,7 +176,7 @@ ATTENTION_CLAIMS = (
         "all four paradigms outperformed NTK linearization",
         f"absolute and normalised {_printed_rows(1, 2)} % (Table 5) against "
         f"{', '.join(f'{each:.2f}' for each in paper.ATTENTION_TABLE_2['linear'][0])} % for linear (Table 2)",
-        PAGE, "tab-ablation",
+        ATTENTION_PAGE, "tab-ablation",
         (_worst_paradigm(ABSOLUTE), _worst_paradigm(NORMALISED)),
         note="The worst of the four is taken in each seed, which is strict.", cause=SAME_RATE,
     ),

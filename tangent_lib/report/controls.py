@@ -24,23 +24,22 @@ from matplotlib.colors import to_hex
 
 from tangent_lib.experiments.records import as_json
 from tangent_lib.report.plots import COLOURS
-from tangent_lib.report.plots_xi import Grid
+from tangent_lib.report.plots_xi import Grid, Number
+from tangent_lib.report.quantities import NONE
 from tangent_lib.runtime.errors import InputError
 
-FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 # the colours of the static heat maps
-SCALE = [to_hex(colour) for colour in colormaps["cividis_r"](np.linspace(0, 1, 65))]
-MISSING = "–"
-Number = float | int
-Accuracies = Mapping[str, Mapping[str, Sequence[Number]]]
-Grids = Mapping[str, Mapping[str, Grid]]
+_COLOURS = [to_hex(colour) for colour in colormaps["cividis_r"](np.linspace(0, 1, 65))]
+_Accuracies = Mapping[str, Mapping[str, Sequence[Number]]]
+_Grids = Mapping[str, Mapping[str, Grid]]
 _counter = itertools.count()
 
 
-def alpha_slider(alphas: Sequence[Number], accuracies: Accuracies, title: str, save_as: str = "") -> HTML:
+def alpha_slider(alphas: Sequence[Number], accuracies: _Accuracies, title: str, save_as: str = "") -> HTML:
     """A slider over alpha and a choice of mode, with a bar per task and one for their average.
 
-    Accuracies are shares, by mode, then by task, one an alpha. Under ``save_as`` the data are offered for download.
+    _Accuracies are shares, by mode, then by task, one an alpha. Under ``save_as`` the data are offered for download.
     """
     if not alphas or not accuracies or not all(accuracies.values()):
         raise InputError("a slider over alpha needs at least one alpha, one mode and one task in each mode")
@@ -61,7 +60,7 @@ def alpha_slider(alphas: Sequence[Number], accuracies: Accuracies, title: str, s
 
 
 def xi_explorer(
-    grids: Grids, box: tuple[Number, Number] = (0, 1), title: str = "", quantity: str = "ξ", save_as: str = ""
+    grids: _Grids, box: tuple[Number, Number] = (0, 1), title: str = "", quantity: str = "ξ", save_as: str = ""
 ) -> HTML:
     """A heat map of xi(alpha_1, alpha_2) to read values off, with a choice of mode and task pair; one scale for all.
 
@@ -79,7 +78,7 @@ def xi_explorer(
         "box": [float(bound) for bound in box],
         "title": title,
         "quantity": quantity,
-        "colours": SCALE,
+        "colours": _COLOURS,
         "top": max((value for row in rows for value in row if value is not None), default=0) or 1.0,
     }
     return _control("xi_explorer", data, grids, save_as)
@@ -135,7 +134,7 @@ def _header_rows(table: pd.DataFrame) -> list[str]:
 
 def _cell(value: object) -> str:
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
-        return MISSING
+        return NONE
     return html.escape(f"{value:g}" if isinstance(value, float) else str(value), quote=False)
 
 
@@ -188,10 +187,10 @@ def _control(template: str, data: dict, plain: Mapping, save_as: str) -> HTML:
 
 def _fill(template: str, content: str, **values: str) -> str:
     """The shared style and a template, under a name that no other output of this notebook has."""
-    page = (FOLDER / "controls.html").read_text()
+    page = (_FOLDER / "controls.html").read_text()
     if template:
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-        page += (FOLDER / f"{template}.html").read_text().replace("@NAME@", f"{template}-{digest}-{next(_counter)}")
+        page += (_FOLDER / f"{template}.html").read_text().replace("@NAME@", f"{template}-{digest}-{next(_counter)}")
     for key, value in values.items():
         page = page.replace(f"@{key}@", value)
     return page

@@ -22,8 +22,9 @@ from tangent_lib.finetuning import Protocol
 from tangent_lib.kernels import NUMBERS_HELD, NUMBERS_HELD_ELSEWHERE
 from tangent_lib.linearization import listing_1
 from tangent_lib.modes import ALL_MODES, ALPHAS, PAPER
-from tangent_lib.report.at_scale import GPUS, NONE, hours
+from tangent_lib.report.at_scale import GPUS, hours
 from tangent_lib.report.plots import COLOURS
+from tangent_lib.report.quantities import NONE
 
 F, F_LIN = (False, "all"), (True, "all")  # kinds of training
 Panels = Mapping[str, Mapping[str, object]]

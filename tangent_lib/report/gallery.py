@@ -15,14 +15,13 @@ from shutil import rmtree
 
 import nbformat
 
+from tangent_lib.report.pages import ADVANTAGE_PAGE, ATTENTION_PAGE, LINEAR_PAGE, NTK_PAGE, RANDOM_PAGE, XI_PAGE
 from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError
 
 EXECUTED = ROOT / "book" / "executed"
-PAPERS = {"S1": ("tangent-space paper", "ortizjimenez2023tangent"), "S2": ("attention-only paper", "jin2024attention")}
+_CITED = {"S1": ("tangent-space paper", "ortizjimenez2023tangent"), "S2": ("attention-only paper", "jin2024attention")}
 HEAVIEST = 150_000  # bytes of a thumbnail
-NONLINEAR, XI, LINEAR, NTK = "03_nonlinear_advantage", "04_disentanglement", "05_linear_ft", "06_ntk_localization"
-RANDOM, ATTENTION = "07_random_init", "08_attention_only"
 
 
 @dataclass(frozen=True)
@@ -49,39 +48,39 @@ class Target:
 
 
 COUNTERPARTS = [
-    Counterpart("S1", "Figure 1", "What weight disentanglement is", XI, "fig-disentanglement-idea", illustration=True),
-    Counterpart("S1", "Figure 2", "Non-linear models against their linearisation", NONLINEAR, "fig-advantage"),
-    Counterpart("S1", "Figure 3", "Disentanglement error over both alphas", XI, "fig-xi-pairs"),
-    Counterpart("S1", "Figure 4", "The tangent space of functions", LINEAR, "fig-tangent-space-idea", illustration=True),
-    Counterpart("S1", "Figure 5", "Non-linear against linear fine-tuning", LINEAR, "fig-linear"),
-    Counterpart("S1", "Figure 6", "Localised eigenfunctions", NTK, "fig-local-energy"),
-    Counterpart("S1", "Figure 7", "Single-task accuracy", LINEAR, "fig-single"),
-    Counterpart("S1", "Figure 8", "Accuracy per task after addition", LINEAR, "fig-addition"),
-    Counterpart("S1", "Figure 9", "Disentanglement and model scale", XI, "fig-xi-scale", "three miniatures"),
-    Counterpart("S1", "Figure 10", "Disentanglement of linear fine-tuning", XI, "fig-xi-pairs", "with the paper's Figure 3"),
-    Counterpart("S1", "Figure 11", "Disentanglement from random weights", RANDOM, "fig-xi-random"),
-    Counterpart("S1", "Figure 14", "Localised eigenfunctions, more tasks", NTK, "fig-local-energy"),
-    Counterpart("S1", "Figure 15", "Eigenfunctions from random weights", NTK, "fig-local-energy-random"),
-    Counterpart("S1", "Figure 16", "Single-task accuracy from random weights", RANDOM, "fig-random-single"),
-    Counterpart("S1", "Table 1", "Task addition", LINEAR, "tab-addition"),
-    Counterpart("S1", "Table 2", "Task negation", LINEAR, "tab-negation"),
-    Counterpart("S1", "Table 3", "Task addition from random weights", RANDOM, "tab-random-init"),
-    Counterpart("S1", "Proposition 1", "Localised eigenfunctions suffice", NTK, "fig-ring", "shown on a ring"),
-    Counterpart("S1", "Proposition 2", "The same, stated formally", NTK, "fig-ring", "shown on a ring"),
-    Counterpart("S1", "Proposition 3", "When localisation is necessary", NTK, "fig-ring", "shown on a ring"),
-    Counterpart("S1", "Appendix B", "Linearising a model in code", LINEAR, "sec-listing", "with Listing 1"),
-    Counterpart("S2", "Figure 1", "Task vectors added up", XI, "fig-disentanglement-idea", illustration=True),
-    Counterpart("S2", "Figure 3", "The test of kernel behaviour", ATTENTION, "fig-kernel-behaviour"),
-    Counterpart("S2", "Figure 4", "Three ways to fine-tune", ATTENTION, "fig-paradigms", illustration=True),
-    Counterpart("S2", "Figure 5", "Average single-task accuracy", ATTENTION, "fig-attention-single-average"),
-    Counterpart("S2", "Figure 6", "Error of features and of predictions", ATTENTION, "fig-xi-attention"),
-    Counterpart("S2", "Figure 7", "Single-task accuracy", ATTENTION, "fig-attention-single"),
-    Counterpart("S2", "Figure 8", "Error of both, another pair", ATTENTION, "fig-xi-attention-2"),
-    Counterpart("S2", "Figure 9", "Sensitivity to alpha", ATTENTION, "fig-alpha-sensitivity"),
-    Counterpart("S2", "Figure 10", "Cosines of task vectors", ATTENTION, "fig-cosines"),
-    Counterpart("S2", "Table 2", "Task addition", ATTENTION, "tab-attention-addition"),
-    Counterpart("S2", "Table 4", "Parameters, memory and time", ATTENTION, "tab-efficiency", "the paper names no model"),
-    Counterpart("S2", "Table 5", "Which weights to train", ATTENTION, "tab-ablation"),
+    Counterpart("S1", "Figure 1", "What weight disentanglement is", XI_PAGE, "fig-disentanglement-idea", illustration=True),
+    Counterpart("S1", "Figure 2", "Non-linear models against their linearisation", ADVANTAGE_PAGE, "fig-advantage"),
+    Counterpart("S1", "Figure 3", "Disentanglement error over both alphas", XI_PAGE, "fig-xi-pairs"),
+    Counterpart("S1", "Figure 4", "The tangent space of functions", LINEAR_PAGE, "fig-tangent-space-idea", illustration=True),
+    Counterpart("S1", "Figure 5", "Non-linear against linear fine-tuning", LINEAR_PAGE, "fig-linear"),
+    Counterpart("S1", "Figure 6", "Localised eigenfunctions", NTK_PAGE, "fig-local-energy"),
+    Counterpart("S1", "Figure 7", "Single-task accuracy", LINEAR_PAGE, "fig-single"),
+    Counterpart("S1", "Figure 8", "Accuracy per task after addition", LINEAR_PAGE, "fig-addition"),
+    Counterpart("S1", "Figure 9", "Disentanglement and model scale", XI_PAGE, "fig-xi-scale", "three miniatures"),
+    Counterpart("S1", "Figure 10", "Disentanglement of linear fine-tuning", XI_PAGE, "fig-xi-pairs", "with Figure 3"),
+    Counterpart("S1", "Figure 11", "Disentanglement from random weights", RANDOM_PAGE, "fig-xi-random"),
+    Counterpart("S1", "Figure 14", "Localised eigenfunctions, more tasks", NTK_PAGE, "fig-local-energy"),
+    Counterpart("S1", "Figure 15", "Eigenfunctions from random weights", NTK_PAGE, "fig-local-energy-random"),
+    Counterpart("S1", "Figure 16", "Single-task accuracy from random weights", RANDOM_PAGE, "fig-random-single"),
+    Counterpart("S1", "Table 1", "Task addition", LINEAR_PAGE, "tab-addition"),
+    Counterpart("S1", "Table 2", "Task negation", LINEAR_PAGE, "tab-negation"),
+    Counterpart("S1", "Table 3", "Task addition from random weights", RANDOM_PAGE, "tab-random-init"),
+    Counterpart("S1", "Proposition 1", "Localised eigenfunctions suffice", NTK_PAGE, "fig-ring", "shown on a ring"),
+    Counterpart("S1", "Proposition 2", "The same, stated formally", NTK_PAGE, "fig-ring", "shown on a ring"),
+    Counterpart("S1", "Proposition 3", "When localisation is necessary", NTK_PAGE, "fig-ring", "shown on a ring"),
+    Counterpart("S1", "Appendix B", "Linearising a model in code", LINEAR_PAGE, "sec-listing", "with Listing 1"),
+    Counterpart("S2", "Figure 1", "Task vectors added up", XI_PAGE, "fig-disentanglement-idea", illustration=True),
+    Counterpart("S2", "Figure 3", "The test of kernel behaviour", ATTENTION_PAGE, "fig-kernel-behaviour"),
+    Counterpart("S2", "Figure 4", "Three ways to fine-tune", ATTENTION_PAGE, "fig-paradigms", illustration=True),
+    Counterpart("S2", "Figure 5", "Average single-task accuracy", ATTENTION_PAGE, "fig-attention-single-average"),
+    Counterpart("S2", "Figure 6", "Error of features and of predictions", ATTENTION_PAGE, "fig-xi-attention"),
+    Counterpart("S2", "Figure 7", "Single-task accuracy", ATTENTION_PAGE, "fig-attention-single"),
+    Counterpart("S2", "Figure 8", "Error of both, another pair", ATTENTION_PAGE, "fig-xi-attention-2"),
+    Counterpart("S2", "Figure 9", "Sensitivity to alpha", ATTENTION_PAGE, "fig-alpha-sensitivity"),
+    Counterpart("S2", "Figure 10", "Cosines of task vectors", ATTENTION_PAGE, "fig-cosines"),
+    Counterpart("S2", "Table 2", "Task addition", ATTENTION_PAGE, "tab-attention-addition"),
+    Counterpart("S2", "Table 4", "Parameters, memory and time", ATTENTION_PAGE, "tab-efficiency", "the paper names no model"),
+    Counterpart("S2", "Table 5", "Which weights to train", ATTENTION_PAGE, "tab-ablation"),
 ]  # fmt: skip
 LEFT_OUT = [  # paper, item, title, why it has no counterpart here
     ("S1", "Table 4", "Addition with a ConvNeXt", "a convolutional network; the miniatures are transformers"),
@@ -125,7 +124,7 @@ def check_targets(found: dict[str, Target], rows: Sequence[Counterpart] = tuple(
     """Refuse a gallery with rows whose label their page lacks, and name every one."""
     missing = [row for row in rows if row.label not in found or found[row.label].page != row.page]
     if missing:
-        names = "\n".join(f"  {PAPERS[row.paper][0]}, {row.item}: no '{row.label}' in {row.page}" for row in missing)
+        names = "\n".join(f"  {_CITED[row.paper][0]}, {row.item}: no '{row.label}' in {row.page}" for row in missing)
         raise InputError(f"the gallery lacks\n{names}\nName the figure so in its notebook, and run it: make report")
 
 
@@ -166,7 +165,7 @@ def _link(row: Counterpart) -> str:
 
 def _card(row: Counterpart, caption: str, picture: str | None) -> list[str]:
     """A card that leads to a counterpart: with its picture, or else with the first two sentences of its caption."""
-    name = PAPERS[row.paper][0]
+    name = _CITED[row.paper][0]
     kind = ", an illustration without data" if row.illustration else ""
     shown = [f":img-top: {picture}", f":img-alt: thumbnail of: {row.title}"] if picture else []
     words = [] if picture else ["", ". ".join(caption.split(". ")[:2])]
@@ -180,13 +179,13 @@ def _card(row: Counterpart, caption: str, picture: str | None) -> list[str]:
 def page_text(found: Mapping[str, Target], files: Mapping[str, str]) -> str:
     """The page in MyST, from the targets and the paths of their thumbnails by label."""
     lines = [INTRODUCTION]
-    for paper, (name, _) in PAPERS.items():
+    for paper, (name, _) in _CITED.items():
         lines += [f"## Of the {name}\n", "::::{grid} 1 2 3 3", ":gutter: 3\n"]
         for row in (row for row in COUNTERPARTS if row.paper == paper):
             lines += _card(row, found[row.label].caption, files.get(row.label))
         lines += ["::::\n"]
     lines += ["## Every figure and table, and where it stands here\n"]
-    for paper, (name, key) in PAPERS.items():
+    for paper, (name, key) in _CITED.items():
         lines += [f"### {name.capitalize()}\n", f"{{cite}}`{key}`\n"]
         lines += ["| in the paper | what it shows | in this book | page | note |", "|---|---|---|---|---|"]
         for row in (row for row in COUNTERPARTS if row.paper == paper):

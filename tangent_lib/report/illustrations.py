@@ -16,7 +16,7 @@ Values = np.ndarray | float
 REGIONS = ((1.1, 4.3), (5.7, 8.9))  # D_1 and D_2 of the example
 TASKS = ("#5D3A9B", "#A85A00")  # none of them a mode's colour
 WASHES = ("#ece6f6", "#fbeedd")  # the same two, pale
-ATTENTION = COLOURS.get("attention-only", "#009E73")
+ATTENTION_COLOUR = COLOURS.get("attention-only", "#009E73")
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -253,7 +253,7 @@ def paradigms() -> Figure:
     for left, title, formula, which, colours in (
         (0.05, "non-linear", r"$f(x;\,\theta)$", "all weights", (blue, blue)),
         (2.51, "linear", r"$f_\mathrm{lin}(x;\,\theta)$", around, (red, red)),
-        (4.97, "attention-only", r"$f(x;\,\theta)$", "four matrices a block, no biases", (ATTENTION, None)),
+        (4.97, "attention-only", r"$f(x;\,\theta)$", "four matrices a block, no biases", (ATTENTION_COLOUR, None)),
     ):
         _tower(axis, left, *colours, twin=title == "linear")
         for y, text, style in (

@@ -17,7 +17,7 @@ from tangent_lib.experiment import Experiment
 from tangent_lib.experiments.records import Record, read_recorded
 from tangent_lib.report import ledger
 from tangent_lib.report.claim_measures import Part
-from tangent_lib.report.claims import CLAIMS, PAPERS
+from tangent_lib.report.claims import CLAIMS, TITLES
 from tangent_lib.report.controls import sortable
 from tangent_lib.report.quantities import NotRecorded, with_unit
 
@@ -28,7 +28,7 @@ BREAK = " | "  # between the parts of a claim, in one cell of the table
 def count_table(entries: Sequence[ledger.Judgement]) -> pd.DataFrame:
     """How many claims of each paper have each verdict."""
     of = lambda paper: ledger.counts(entry for entry in entries if entry.claim.paper == paper)
-    rows = {**{title: of(paper) for paper, title in PAPERS.items()}, "both": ledger.counts(entries)}
+    rows = {**{title: of(paper) for paper, title in TITLES.items()}, "both": ledger.counts(entries)}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -120,7 +120,7 @@ def _paragraph(entry: ledger.Judgement) -> str:
         f'<details id="{claim.name}"{opened}>',
         f"<summary><strong>{claim.name}</strong>: {say(claim.statement)} "
         f"<strong>{MARKS[entry.verdict]} {entry.verdict}</strong></summary>",
-        f"<blockquote><p>{say(claim.quote)}</p><p>({say(PAPERS[claim.paper])}: {say(claim.where)})</p></blockquote>",
+        f"<blockquote><p>{say(claim.quote)}</p><p>({say(TITLES[claim.paper])}: {say(claim.where)})</p></blockquote>",
         f"<p>The paper's figure: {say(claim.printed)}.</p>",
     ]
     if entry.weighed:
@@ -168,7 +168,7 @@ def as_data(entries: Iterable[ledger.Judgement], records: ledger.Records) -> dic
         "claims": [
             {
                 "claim": entry.claim.name,
-                "paper": PAPERS[entry.claim.paper],
+                "paper": TITLES[entry.claim.paper],
                 "where": entry.claim.where,
                 "statement": entry.claim.statement,
                 "quote": entry.claim.quote,

@@ -23,14 +23,14 @@ from tangent_lib.linearization import linearize, listing_1
 from tangent_lib.models.clip import Clip
 from tangent_lib.modes import ALPHAS
 from tangent_lib.report import paper
+from tangent_lib.report.quantities import NONE
 from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.task_vectors import Function, Params, add, apply
 
 RESULTS = ROOT / "benchmarks" / "results"
 BENCHMARKS = {"linear_step": "", "alpha_sweep": "", "xi_grid": " --nonlinear", "ntk": ""}  # and options of theirs
-NONE = "–"
-KINDS = {"time": "seconds", "memory": "peak_bytes"}  # to the names in a report
+_KINDS = {"time": "seconds", "memory": "peak_bytes"}  # to the names in a report
 SHARE = 0.05  # length of a drawn task vector, of the weights
 Report = Mapping[str, object]  # what a benchmark writes
 
@@ -84,7 +84,7 @@ def result_table(reports: Iterable[Report], benchmark: str) -> pd.DataFrame:
     """A row a result, ratio and kind: the median of the rounds with its spread, the goal, and both sides' own medians."""
     goals, rows = {(each.benchmark, each.ratio, each.kind): each for each in GOALS}, {}
     for report in (each for each in reports if each["benchmark"] == benchmark):
-        for (ratio, found), (kind, what) in product(report["ratios"].items(), KINDS.items()):
+        for (ratio, found), (kind, what) in product(report["ratios"].items(), _KINDS.items()):
             goal, value = goals.get((benchmark, ratio, kind)), found[kind]
             sides = [median(pair[side][what] for pair in report["pairs"]) for side in ratio.split(" / ")]
             rows[(_name(report), f"{ratio}, {kind}")] = {

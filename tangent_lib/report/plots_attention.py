@@ -14,7 +14,7 @@ from tangent_lib.report.plots_xi import COLOUR_MAP, outline_box
 from tangent_lib.runtime.errors import InputError
 
 SHAPES = "o^sD"
-DISTANCES = {  # of Experiment.xi_grid, to row and colour bar
+_ROWS = {  # of Experiment.xi_grid, to row and colour bar
     "KL divergence": ("representation", r"$\xi$, KL divergence (nats)"),
     "prediction error": ("classifier", r"$\xi$, prediction error"),
 }
@@ -56,9 +56,9 @@ def xi_by_distance(grids: Mapping[str, XiGrid], box: tuple[float, float] = (0.0,
     """
     if not grids:
         raise InputError("no grid to draw: give at least one mode")
-    size, shared = (2.35 * len(grids) + 1.0, 2.25 * len(DISTANCES) + 0.3), {"sharex": True, "sharey": True}
-    figure, axes = plt.subplots(len(DISTANCES), len(grids), figsize=size, dpi=200, squeeze=False, **shared)
-    for line, (distance, (row, label)) in zip(axes, DISTANCES.items()):
+    size, shared = (2.35 * len(grids) + 1.0, 2.25 * len(_ROWS) + 0.3), {"sharex": True, "sharey": True}
+    figure, axes = plt.subplots(len(_ROWS), len(grids), figsize=size, dpi=200, squeeze=False, **shared)
+    for line, (distance, (row, label)) in zip(axes, _ROWS.items()):
         vmax = max(np.max(grid.by(distance)) for grid in grids.values()) or 1.0
         for axis, grid in zip(line, grids.values()):
             alphas, xi = np.asarray(grid.alphas), np.asarray(grid.by(distance))

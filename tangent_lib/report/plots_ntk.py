@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from tangent_lib.experiment import LocalEnergy
 from tangent_lib.report.plots import COLOURS
 
-GREY = COLOURS["zero-shot"]
+_GREY = COLOURS["zero-shot"]
 # no colours of modes here: tasks, and initialisations, differ by line style too
 FIRST, SECOND = ("#5D3A9B", "-"), ("#D0730F", "--")
 
@@ -25,7 +25,7 @@ def energy_lines(results: Mapping[str, LocalEnergy]) -> Figure:
         for line, shade in zip(energy, shades):
             axis.plot(line, color=shade, linewidth=0.5, alpha=0.8)
         task, control = pair.split("-")[0], pair.split("-")[-1]
-        axis.axvline(trained - 0.5, color=GREY, linestyle=":", linewidth=1)
+        axis.axvline(trained - 0.5, color=_GREY, linestyle=":", linewidth=1)
         places = [trained / 2, (trained + energy.shape[1]) / 2]
         axis.set_xticks(places, [f"{task}\n(trained)", f"{control}\n(control)"])
         axis.tick_params(axis="x", length=0)
@@ -43,7 +43,7 @@ def leading_shares(counts: Sequence[int], panels: Mapping[str, Mapping[str, Sequ
     """The share of the leading eigenfunctions' energy on unseen points of the task, a panel a pair, a line a model."""
     figure, axes = plt.subplots(1, len(panels), figsize=(8.5, 2.6), squeeze=False, sharey=True)
     for axis, (pair, series) in zip(axes[0], panels.items()):
-        axis.axhline(0.5, color=GREY, linestyle=":", linewidth=1)
+        axis.axhline(0.5, color=_GREY, linestyle=":", linewidth=1)
         for (label, shares), (colour, style), marker in zip(series.items(), (FIRST, SECOND), "os"):
             axis.semilogx(counts, shares, style, color=colour, marker=marker, markersize=3.5, label=label)
         axis.set(title=pair, xlabel="leading eigenfunctions", ylim=(0, 1))

@@ -9,7 +9,7 @@ import numpy as np
 
 from tangent_lib.experiments.records import Summaries, Summary
 
-MISSING = "not recorded"
+MISSING, NONE = "not recorded", "–"  # in place of a number: there could be one; there is none
 # how differences are written; ξ sums over two tasks and lies between 0 and 2
 UNITS = {"points": "+.1f", "ξ": "+.3f", "nats": "+.2g", "cosine": "+.3f", "α": "+.2f"}
 UNITS |= {"rank": "+.2f", "share": "+.3f", "times": "+.2f"}

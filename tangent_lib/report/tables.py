@@ -24,7 +24,7 @@ from tangent_lib.report.quantities import (
     percent,
 )
 
-ROW_NAMES = {
+_ROW_NAMES = {
     "pre-trained": "Pre-trained f(·; θ₀)",
     "non-linear": "Non-lin. FT f(·; θ₀ ± τ)",
     "post-hoc": "Post-hoc lin. f_lin(·; θ₀ ± τ)",
@@ -109,7 +109,7 @@ def accuracy_table(
         for scale, values in zip(scales, numbers.get(mode, ())):
             for column, value in zip(measures, values):
                 cells[(f"paper: {scale}", column)] = "–" if value is None else f"{value:.{digits}f}"
-        rows[(names or ROW_NAMES).get(mode, mode)] = cells
+        rows[(names or _ROW_NAMES).get(mode, mode)] = cells
     return pd.DataFrame.from_dict(rows, orient="index")
 
 

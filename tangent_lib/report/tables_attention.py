@@ -19,7 +19,7 @@ from tangent_lib.report.quantities import ABSOLUTE, NORMALISED, SINGLE
 from tangent_lib.report.tables_xi import mean_within
 from tangent_lib.task_vectors import Params
 
-ROW_NAMES = {
+_ROW_NAMES = {
     "pre-trained": "Pre-trained f(·; θ₀)",
     "non-linear": "Non-linear f(·; θ₀ + τ)",
     "linear": "NTK linearisation f_lin(·; θ₀ + τ_lin)",
@@ -35,7 +35,7 @@ EFFICIENCY_ROWS = {  # to the names of rows, and the rows of Table 4, which has 
     "attention-only": ("Attention only", "attention-only"),
 }
 Grids = Mapping[str, Mapping[str, XiGrid]]  # by task pair, then by mode
-NON_LINEAR, LINEAR, ATTENTION = "non-linear", "linear", "attention-only"
+_NON_LINEAR, _LINEAR, _ATTENTION = "non-linear", "linear", "attention-only"
 ABLATED = ("attention + biases", "attention + MLP", "attention + MLP + biases")
 
 
@@ -43,9 +43,9 @@ def addition_table(run: Experiment, live: Summaries, recorded: Record | None) ->
     """Task addition in three ways, as Table 2."""
     found = tables.sources(run, live, recorded)
     pretrained = tables.zero_shot_averages(run, found, recorded, {"Abs.": run.parameters.tasks})
-    measures, modes = {"Abs.": ABSOLUTE, "Norm.": NORMALISED}, (NON_LINEAR, LINEAR, ATTENTION)
+    measures, modes = {"Abs.": ABSOLUTE, "Norm.": NORMALISED}, (_NON_LINEAR, _LINEAR, _ATTENTION)
     numbers = paper.ATTENTION_TABLE_2
-    return tables.accuracy_table(found, modes, measures, numbers, paper.SCALES, pretrained, 2, ROW_NAMES)
+    return tables.accuracy_table(found, modes, measures, numbers, paper.SCALES, pretrained, 2, _ROW_NAMES)
 
 
 def ablation_table(run: Experiment, live: Summaries, recorded: Record | None) -> pd.DataFrame:
@@ -53,8 +53,8 @@ def ablation_table(run: Experiment, live: Summaries, recorded: Record | None) ->
     measures = {"Single": SINGLE, "Abs.": ABSOLUTE, "Norm.": NORMALISED}
     numbers = {mode: (values,) for mode, values in paper.ATTENTION_TABLE_5.items()}
     found = tables.sources(run, live, recorded, lambda record: record.ablation)
-    modes = (ATTENTION, *ABLATED)
-    return tables.accuracy_table(found, modes, measures, numbers, ["ViT-B/32"], digits=2, names=ROW_NAMES)
+    modes = (_ATTENTION, *ABLATED)
+    return tables.accuracy_table(found, modes, measures, numbers, ["ViT-B/32"], digits=2, names=_ROW_NAMES)
 
 
 def what_moved(theta_0: Params, theta: Params) -> pd.DataFrame:
@@ -100,11 +100,11 @@ def single_averages(run: Experiment, live: Summaries) -> dict[str, dict[str, tup
     average = lambda summaries, mode: float(np.mean(tables.across(summaries, mode, SINGLE)))
     return {
         mode: {
-            model: (average(summaries, NON_LINEAR), average(summaries, mode))
+            model: (average(summaries, _NON_LINEAR), average(summaries, mode))
             for model, summaries in found.items()
-            if summaries.get(mode) and summaries.get(NON_LINEAR)
+            if summaries.get(mode) and summaries.get(_NON_LINEAR)
         }
-        for mode in (LINEAR, ATTENTION)
+        for mode in (_LINEAR, _ATTENTION)
     }
 
 

@@ -11,14 +11,14 @@ from tangent_lib.kernels import SupportShares
 from tangent_lib.report.quantities import MISSING, percent
 
 SHARES = {"control": lambda s: s.control, "unseen": lambda s: s.unseen, "leading": lambda s: s.leading}
-KINDS = {"pre-trained": "pretrained", "random": "untrained"}  # to the names in a record
+_KINDS = {"pre-trained": "pretrained", "random": "untrained"}  # to the names in a record
 
 
 def shares_table(shares: Mapping[str, Mapping[str, SupportShares]], recorded: Record | None) -> pd.DataFrame:
     """The three shares of ``kernels.support_shares`` in percent, this run's beside recorded ones: a row a pair and start."""
     rows = {}
     for pair in shares["random"]:
-        for name, kind in KINDS.items():
+        for name, kind in _KINDS.items():
             by_seed = recorded.ntk.get(kind, {}) if recorded else {}
             past = [each[pair] for each in by_seed.values() if pair in each]
             cell = lambda read, past=past: f"{percent([read(s) for s in past])} ({len(past)} seeds)" if past else MISSING

@@ -13,7 +13,7 @@ from tangent_lib.report import paper
 from tangent_lib.report.quantities import ABSOLUTE, SINGLE, percent
 from tangent_lib.report.tables import across, pretrained_average
 
-MODES = ("non-linear", "linear")
+STARTED_MODES = ("non-linear", "linear")
 RANDOM = ", random init"  # after a mode's name: its summaries from random initialisation
 ROW_NAMES = {
     "chance": "Random chance, 1 / classes",
@@ -66,11 +66,11 @@ def both_starts(run: Experiment) -> Starts:
 
     A seed draws theta_0^rd and orders the images.
     """
-    found: Starts = {mode + kind: {} for kind in ("", RANDOM) for mode in MODES}
+    found: Starts = {mode + kind: {} for kind in ("", RANDOM) for mode in STARTED_MODES}
     for seed in run.parameters.seeds:
         for kind, origin in (("", run), (RANDOM, run.untrained(seed))):
             accuracy = pretrained_average(origin, run.parameters.tasks)
-            for mode in MODES:
+            for mode in STARTED_MODES:
                 each = summary(origin, mode, seed, negation=False, xi=True)
                 found[mode + kind][str(seed)] = Started(**vars(each), start=accuracy)
     return found
@@ -80,8 +80,8 @@ def sections(run: Experiment, live: Starts) -> dict:
     """The same as sections of a record, for ``ledger_page.claims_of``."""
     names = run.parameters.tasks
     return {
-        "summaries": {mode: live[mode] for mode in MODES},
-        "untrained": {mode: live[mode + RANDOM] for mode in MODES},
+        "summaries": {mode: live[mode] for mode in STARTED_MODES},
+        "untrained": {mode: live[mode + RANDOM] for mode in STARTED_MODES},
         "untrained_zero_shot": {
             str(seed): {name: random.zero_shot(name) for name in names}
             for seed in run.parameters.seeds
@@ -97,7 +97,7 @@ def recorded_starts(recorded: Record | None, tasks: tuple[str, ...]) -> Starts |
     mean = lambda accuracies: float(np.mean([accuracies[name].test for name in tasks]))
     random_start = {seed: mean(accuracies) for seed, accuracies in recorded.untrained_zero_shot.items()}
     found: Starts = {}
-    for mode in MODES:
+    for mode in STARTED_MODES:
         by_seed = recorded.untrained[mode]
         found[mode + RANDOM] = {seed: Started(**vars(each), start=random_start[seed]) for seed, each in by_seed.items()}
         pretrained, base = recorded.summaries[mode], mean(recorded.zero_shot)
@@ -107,16 +107,16 @@ def recorded_starts(recorded: Record | None, tasks: tuple[str, ...]) -> Starts |
 
 def table_3(run: Experiment, live: Starts, recorded: Starts | None) -> pd.DataFrame:
     """Task addition from random initialisation, as Table 3: average single-task and multi-task test accuracy (%)."""
-    name, seeds = run.parameters.model, ", ".join(live[MODES[0] + RANDOM])
+    name, seeds = run.parameters.model, ", ".join(live[STARTED_MODES[0] + RANDOM])
     sources = [(f"{name}, this run, seed {seeds}", live)]
     if recorded:
-        sources.append((f"{name}, recorded, {len(recorded[MODES[0] + RANDOM])} seeds", recorded))
+        sources.append((f"{name}, recorded, {len(recorded[STARTED_MODES[0] + RANDOM])} seeds", recorded))
     rows: dict[str, dict] = {title: {} for title in ROW_NAMES.values()}
     for header, summaries in sources:
         rows[ROW_NAMES["chance"]] |= {(header, "Sing."): percent([chance(run)]), (header, "Multi"): "–"}
-        initial = percent([each.start for each in summaries[MODES[0] + RANDOM].values()])
+        initial = percent([each.start for each in summaries[STARTED_MODES[0] + RANDOM].values()])
         rows[ROW_NAMES["random init"]] |= {(header, "Sing."): initial, (header, "Multi"): "–"}
-        for mode in MODES:
+        for mode in STARTED_MODES:
             for column, measure in (("Sing.", SINGLE), ("Multi", ABSOLUTE)):
                 rows[ROW_NAMES[mode]][(header, column)] = percent(across(summaries, mode + RANDOM, measure))
     for i, scale in enumerate(paper.SCALES):

@@ -20,8 +20,8 @@ def quick(run, monkeypatch, tmp_path):
     """``tangent record`` of two quick sections in the place of all, into a folder of its own."""
     by_seed = lambda run, mode: {mode: {str(seed): Summary(cosine=float(seed)) for seed in run.parameters.seeds}}
     of = lambda mode: lambda run: {"summaries": by_seed(run, mode)}
-    monkeypatch.setattr(recording, "SECTIONS", {"a": of("linear"), "b": of("post-hoc")})
-    monkeypatch.setattr(records, "FOLDER", tmp_path / "recorded")
+    monkeypatch.setattr(recording, "MAKERS", {"a": of("linear"), "b": of("post-hoc")})
+    monkeypatch.setattr(records, "RECORDED", tmp_path / "recorded")
     monkeypatch.setattr(Experiment, "zero_shot", lambda self, name: Accuracies(0.5, 0.5))
     common = ("-p", "tasks", "Signs,Digits", "--store", tmp_path / "store")
     return lambda *given: run("record", *common, *given)

@@ -23,7 +23,7 @@ from tangent_lib.runtime.errors import InputError
 
 def test_lists_agree_with_the_library():
     assert sorted(PAGES) == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-    assert tuple(SECTIONS) == tuple(recording.SECTIONS)
+    assert tuple(SECTIONS) == tuple(recording.MAKERS)
     used = {training for trainings in (*PAGES.values(), *SECTIONS.values()) for training in trainings}
     assert used == set(TRAININGS) and SHARED == ("non-linear", "linear")
     shipped = [card.parent.name for card in (ROOT / "tangent_lib" / "miniature").glob("*/card.json")]
@@ -120,7 +120,7 @@ class Spy(Experiment):
 def test_a_section_names_the_trainings_that_it_uses(section, monkeypatch):
     monkeypatch.setattr(recording, "support_shares", lambda kernel, leading: {})
     used = set()
-    recording.SECTIONS[section](Spy(used))
+    recording.MAKERS[section](Spy(used))
     assert used == set(SECTIONS[section])
 
 

@@ -10,7 +10,7 @@ from tangent_lib.editing import Accuracies
 from tangent_lib.experiment import Experiment
 from tangent_lib.experiments import recording, records
 from tangent_lib.experiments.materials import Materials
-from tangent_lib.experiments.recording import SECTIONS, make_record
+from tangent_lib.experiments.recording import MAKERS, make_record
 from tangent_lib.experiments.records import Summary, read_record, recorded_path
 from tangent_lib.parameters import check_parameters
 from tangent_lib.runtime.errors import InputError
@@ -25,7 +25,7 @@ def experiment(tmp_path, **parameters):
 @pytest.fixture
 def folder(monkeypatch, tmp_path):
     """A folder of records of its own."""
-    monkeypatch.setattr(records, "FOLDER", tmp_path / "recorded")
+    monkeypatch.setattr(records, "RECORDED", tmp_path / "recorded")
     (tmp_path / "recorded").mkdir()
     return tmp_path
 
@@ -35,7 +35,7 @@ def sections(monkeypatch, folder):
     """Two quick sections in the place of all."""
     by_seed = lambda run, mode: {mode: {str(seed): Summary(cosine=seed / 10) for seed in run.parameters.seeds}}
     quick = {"a": lambda run: {"summaries": by_seed(run, "linear")}, "b": lambda run: {"summaries": by_seed(run, "post-hoc")}}
-    monkeypatch.setattr(recording, "SECTIONS", quick)
+    monkeypatch.setattr(recording, "MAKERS", quick)
     monkeypatch.setattr(Experiment, "zero_shot", lambda self, name: Accuracies(0.5, 0.5))
     return folder
 
@@ -69,7 +69,7 @@ def test_sections_in_earnest_can_be_read_again(folder, short):
     wanted = ["non-linear", "negation", "xi_grids", "cost"]
     write(made, wanted)
     found = read_record("ViT-Mini-8")
-    assert list(found.provenance) == wanted and set(wanted) <= set(SECTIONS)
+    assert list(found.provenance) == wanted and set(wanted) <= set(MAKERS)
     both = found.summaries["non-linear"]["0"]
     assert both.single == {name: made.single_task(name, "non-linear", 0).test for name in made.parameters.tasks}
     assert both.negation["Signs"].control == made.negation("Signs", "non-linear", 0).control

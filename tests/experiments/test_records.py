@@ -10,7 +10,7 @@ import pytest
 from tangent_lib.editing import Accuracies
 from tangent_lib.experiment import Experiment
 from tangent_lib.experiments.materials import Materials
-from tangent_lib.experiments.recording import SECTIONS
+from tangent_lib.experiments.recording import MAKERS
 from tangent_lib.experiments.records import (
     BOX,
     AdditionSummary,
@@ -62,7 +62,7 @@ def test_a_model_without_a_record_has_none():
 
 
 def test_every_section_carries_its_origin(record):
-    assert record.provenance and set(record.provenance) <= set(SECTIONS)
+    assert record.provenance and set(record.provenance) <= set(MAKERS)
     for origin in record.provenance.values():
         assert {"commit", "date", "machine", "torch"} <= origin.keys()
     assert record.configuration["protocol"]["steps"] == 240 and record.configuration["weights"]

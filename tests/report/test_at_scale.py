@@ -53,7 +53,7 @@ def record(model, single, machine, seeds=2, card=None):
 def look_in(folder, monkeypatch):
     """Take recorded files from there."""
     for module in (records, at_scale):
-        monkeypatch.setattr(module, "FOLDER", folder)
+        monkeypatch.setattr(module, "RECORDED", folder)
 
 
 @pytest.fixture

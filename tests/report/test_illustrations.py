@@ -83,5 +83,5 @@ def test_only_what_is_trained_is_coloured():
     boxes = [to_hex(p.get_facecolor()).upper() for p in figure.axes[0].patches if isinstance(p, FancyBboxPatch)]
     parts = 9  # embeddings, two norms, q, k, v, o, MLP, the last norm with the projection
     assert [boxes.count(c.upper()) for c in (COLOURS["non-linear"], COLOURS["linear"])] == [parts, parts]
-    assert boxes.count(illustrations.ATTENTION.upper()) == 4 and boxes.count(illustrations.FROZEN.upper()) == parts - 4
+    assert boxes.count(illustrations.ATTENTION_COLOUR.upper()) == 4 and boxes.count(illustrations.FROZEN.upper()) == parts - 4
     plt.close(figure)

@@ -8,7 +8,7 @@ import pytest
 from tangent_lib.experiments.records import typed_record
 from tangent_lib.modes import ABLATION_MODES
 from tangent_lib.report import ledger_page
-from tangent_lib.report.claims import CLAIMS, PAPERS
+from tangent_lib.report.claims import CLAIMS, TITLES
 from tangent_lib.report.ledger import VERDICTS, checks, counts, judge, keep_seeds, ledger, read_records, weigh
 from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError
@@ -268,7 +268,7 @@ def test_the_p_value_is_that_of_a_one_sided_t_test():
 def test_claims_are_complete():
     assert len(BY_NAME) == len(CLAIMS)
     for claim in CLAIMS:
-        assert claim.paper in PAPERS and claim.name.startswith(f"{claim.paper}-")
+        assert claim.paper in TITLES and claim.name.startswith(f"{claim.paper}-")
         assert claim.statement and claim.quote and claim.printed and claim.where
         assert bool(claim.parts) == bool(claim.cause) != bool(claim.untested)
         assert not claim.parts or (claim.page and claim.anchor)

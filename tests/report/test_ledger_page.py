@@ -34,7 +34,7 @@ def folder(tmp_path, monkeypatch):
     """Where recorded files are looked for; empty at first."""
     folder = tmp_path / "recorded"
     folder.mkdir()
-    monkeypatch.setattr(records, "FOLDER", folder)
+    monkeypatch.setattr(records, "RECORDED", folder)
     return folder
 
 

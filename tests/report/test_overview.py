@@ -13,7 +13,7 @@ from tangent_lib.runtime.errors import InputError
 
 
 def test_the_overview_is_drawn_from_the_record(monkeypatch, tmp_path):
-    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    monkeypatch.setattr(records, "RECORDED", tmp_path)
     with pytest.raises(InputError, match="nothing is recorded"):
         write_overview()
     shutil.copy(ROOT / "book" / "recorded" / "ViT-Mini-8.json", tmp_path)

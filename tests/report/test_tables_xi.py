@@ -45,7 +45,7 @@ def test_recorded_grids_name_what_is_missing(tmp_path, monkeypatch):
     one = {**bare, "xi_grids": {"non-linear": {"a-b": result}}}
     (tmp_path / "One.json").write_text(json.dumps(one))
     (tmp_path / "Two.json").write_text(json.dumps(bare))
-    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    monkeypatch.setattr(records, "RECORDED", tmp_path)
     grids, lines = recorded_grids(["non-linear", "linear"], "a-b", ["One", "Two", "Three"])
     assert grids["non-linear"] == {"One": Grid((0.0,), ((0.0,),)), "Two": None, "Three": None}
     assert set(grids["linear"].values()) == {None}
