@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
@@ -57,26 +58,44 @@ def claims_of(page: str, run: Experiment, **here: dict) -> HTML:
     A verdict needs five recorded seeds of these very parameters; one run has none. ``here`` is what this run has, as
     sections of a record: ``summaries``, ``untrained``, ``ntk``, ``cost`` and so on.
     """
-    recorded, model = read_recorded(run), run.parameters.model
-    records = {**ledger.read_records(model), model: recorded} if recorded else {}
-    live = Record(configuration={}, provenance={}, zero_shot={}, **here)
     rows = {}
-    for claim in (claim for claim in CLAIMS if claim.page == page):
-        judged = ledger.judge(claim, records, model)
-        for weighed in judged.weighed:
-            rows[(claim.name, weighed.part.label)] = {
-                "this run": with_unit(_here(weighed.part, live), weighed.part.unit),
+    for entry, numbers in _page(page, run, here):
+        for weighed, values in zip(entry.weighed, numbers):
+            rows[(entry.claim.name, weighed.part.label)] = {
+                "this run": with_unit(values, weighed.part.unit),
                 "recorded": ledger.outcome(weighed),
                 "over": ledger.sample_size(weighed),
                 "p": ledger.significance(weighed),
                 "holds": weighed.verdict,
-                "claim": f"{MARKS[judged.verdict]} {judged.verdict}",
+                "claim": f"{MARKS[entry.verdict]} {entry.verdict}",
             }
     table = pd.DataFrame.from_dict(rows, orient="index").reset_index(names=["claim of the paper", "positive where it holds"])
     text = sortable(table.set_index("claim of the paper"), save_as=f"claims-{page}").data
     for name in dict.fromkeys(name for name, _ in rows):
         text = text.replace(f"<th>{name}</th>", f'<th><a href="09_claims.html#{name}">{name}</a></th>')
     return HTML(f'<div style="font-size: 0.9em">\n{text}\n</div>')
+
+
+def reproduced_here(page: str, run: Experiment, **here: dict) -> dict[str, bool]:
+    """The parts of a page's claims that recorded seeds reproduce: has this run the same sign? Timed parts are left out.
+
+    For a regression test of the page; ``here`` as for ``claims_of``.
+    """
+    found = {}
+    for entry, numbers in _page(page, run, here):
+        for weighed, values in zip(entry.weighed, numbers):
+            if weighed.verdict == ledger.REPRODUCED and weighed.part.over != "rounds" and values:
+                found[f"{entry.claim.name}: {weighed.part.label}"] = bool(np.mean(values) > 0)
+    return found
+
+
+def _page(page: str, run: Experiment, here: dict) -> list[tuple[ledger.Judgement, list[list[float]]]]:
+    """A page's claims, judged from recorded seeds, each with the numbers of this run by part."""
+    recorded, model = read_recorded(run), run.parameters.model
+    records = {**ledger.read_records(model), model: recorded} if recorded else {}
+    live = Record(configuration={}, provenance={}, zero_shot={}, **here)
+    judged = ledger.ledger(records, model, [claim for claim in CLAIMS if claim.page == page])
+    return [(entry, [_here(part, live) for part in entry.claim.parts]) for entry in judged]
 
 
 def _here(part: Part, live: Record) -> list[float]:

@@ -9,7 +9,7 @@ from tangent_lib.experiments import records
 from tangent_lib.experiments.records import AdditionSummary, NegationSummary, Summary, as_json, configuration
 from tangent_lib.report.claims import CLAIMS
 from tangent_lib.report.ledger import NOT, REPRODUCED, UNTESTED
-from tangent_lib.report.ledger_page import claims_of
+from tangent_lib.report.ledger_page import claims_of, reproduced_here
 
 PAGE = "03_nonlinear_advantage"
 CLAIM = "S1-posthoc-normalised"
@@ -107,3 +107,17 @@ def test_a_verdict_is_never_shown_for_other_parameters_than_the_recorded(other, 
     assert any(REPRODUCED in cells for cells in rows(run(), summaries=both_modes(1)).values())
     for cells in rows(run(**other), summaries=both_modes(5)).values():
         assert cells[2:] == ["not recorded", "–", "–", UNTESTED, f"– {UNTESTED}"]
+
+
+def test_a_run_is_compared_with_what_recorded_seeds_reproduced_and_with_nothing_else(run, folder):
+    experiment = run()
+    assert reproduced_here(PAGE, experiment, summaries=both_modes(1)) == {}
+    recorded = both_modes(5)
+    for seed in recorded["post-hoc"]:  # one of four claims turned over: not reproduced, so not asked for
+        recorded["post-hoc"][seed] = summary(0.7, 0.8, 0.85 + int(seed) / 1000, 0.2)
+    write(folder, experiment, recorded)
+    found = reproduced_here(PAGE, experiment, summaries=both_modes(1))
+    assert len(found) == 3 and all(found.values()) and not any("absolute" in part for part in found)
+    here = both_modes(1) | {"post-hoc": {"0": summary(0.7, 0.6, 0.7, 0.2)}}
+    turned = {part for part, same in reproduced_here(PAGE, experiment, summaries=here).items() if not same}
+    assert len(turned) == 1 and CLAIM in turned.pop()
