@@ -132,18 +132,14 @@ def configuration(run: Experiment) -> dict:
         special["epochs"] = {name: materials.protocol(name).steps for name in run.parameters.tasks}
     if materials.imported:
         special["checkpoints"] = materials.imported.digest
-    return json.loads(
-        json.dumps(
-            {
-                **{key: value for key, value in materials.identity(*names).items() if key != "device"},
-                "protocol": run.parameters.protocol.model_dump(),
-                "card": read_card(run.parameters.model)["sha256"] if run.parameters.model in MINIATURES else None,
-                "order": names,
-                "alphas": run.parameters.alphas,
-                **special,
-            }
-        )
-    )
+    found = {
+        **{key: value for key, value in materials.identity(*names).items() if key != "device"},
+        "protocol": run.parameters.protocol.model_dump(),
+        "card": read_card(run.parameters.model)["sha256"] if run.parameters.model in MINIATURES else None,
+        "order": names,
+        "alphas": run.parameters.alphas,
+    }
+    return json.loads(json.dumps(found | special))
 
 
 def recorded_path(model: str) -> Path:

@@ -9,8 +9,6 @@ import numpy as np
 
 from tangent_lib.miniature.canvas import Canvas, both, box, circle, segment, union
 
-__all__ = ["AERIAL"]
-
 
 def _grey(c: Canvas, low=0.25, high=0.6) -> np.ndarray:
     return c.colour((0, 1), (0, 0.15), (low, high))

@@ -9,8 +9,6 @@ import numpy as np
 
 from tangent_lib.miniature.canvas import Canvas, box, circle, segment
 
-__all__ = ["LANDCOVER"]
-
 
 def _land(c: Canvas, value=(0.25, 0.65)) -> np.ndarray:
     """A vegetation or soil colour."""

@@ -7,8 +7,6 @@ import numpy as np
 
 from tangent_lib.miniature.canvas import Canvas, both, box, circle, union
 
-__all__ = ["SCENES"]
-
 _GRASS = (0.1, 0.4), (0.2, 0.6), (0.2, 0.65)  # ranges of hue, saturation, value
 _SAND = (0.04, 0.15), (0.15, 0.6), (0.5, 0.95)
 _SNOW = (0.5, 1.1), (0.0, 0.2), (0.75, 1)

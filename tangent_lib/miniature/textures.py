@@ -9,8 +9,6 @@ import numpy as np
 
 from tangent_lib.miniature.canvas import Canvas, box, circle
 
-__all__ = ["TEXTURES"]
-
 
 def _inks(c: Canvas) -> np.ndarray:
     """Fill a mottled ground, dark or light, and return a colour that stands out from it."""

@@ -77,16 +77,13 @@ def claims_of(page: str, run: Experiment, **here: dict) -> HTML:
 
 
 def reproduced_here(page: str, run: Experiment, **here: dict) -> dict[str, bool]:
-    """The parts of a page's claims that recorded seeds reproduce: has this run the same sign? Timed parts are left out.
-
-    For a regression test of the page; ``here`` as for ``claims_of``.
-    """
-    found = {}
-    for entry, numbers in _page(page, run, here):
-        for weighed, values in zip(entry.weighed, numbers):
-            if weighed.verdict == ledger.REPRODUCED and weighed.part.over != "rounds" and values:
-                found[f"{entry.claim.name}: {weighed.part.label}"] = bool(np.mean(values) > 0)
-    return found
+    """Has this run the sign of each untimed part that recorded seeds reproduce? ``here`` as for ``claims_of``."""
+    return {
+        f"{entry.claim.name}: {weighed.part.label}": bool(np.mean(values) > 0)
+        for entry, numbers in _page(page, run, here)
+        for weighed, values in zip(entry.weighed, numbers)
+        if weighed.verdict == ledger.REPRODUCED and weighed.part.over != "rounds" and values
+    }
 
 
 def _page(page: str, run: Experiment, here: dict) -> list[tuple[ledger.Judgement, list[list[float]]]]:
@@ -171,11 +168,9 @@ def _link(page: str, anchor: str, text: str = "") -> str:
 
 def record_origins(records: ledger.Records) -> pd.DataFrame:
     """Where the recorded files come from: a row a model and section."""
-    rows = {}
-    for model, record in records.items():
-        for section, origin in record.provenance.items():
-            rows[(model, section)] = {key: origin.get(key, "–") for key in ("date", "commit", "machine")}
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["date", "commit", "machine"])
+    origins = {(model, section): each for model, record in records.items() for section, each in record.provenance.items()}
+    rows, columns = {place: dict(each) for place, each in origins.items()}, ["date", "commit", "machine"]
+    table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns).fillna("–")
     return table if rows else pd.DataFrame({"recorded files": ["none"]})
 
 
@@ -196,15 +191,8 @@ def as_data(entries: Iterable[ledger.Judgement], records: ledger.Records) -> dic
                 "verdict": entry.verdict,
                 "reason": entry.reason,
                 "parts": [
-                    {
-                        "label": w.part.label,
-                        "unit": "share" if w.part.unit == "points" else w.part.unit,
-                        "values": w.values,
-                        "mean": w.mean,
-                        "standard deviation": w.spread,
-                        "p": w.p,
-                        "verdict": w.verdict,
-                    }
+                    {"label": w.part.label, "unit": "share" if w.part.unit == "points" else w.part.unit, "values": w.values}
+                    | {"mean": w.mean, "standard deviation": w.spread, "p": w.p, "verdict": w.verdict}
                     for w in entry.weighed
                 ],
             }

@@ -10,19 +10,14 @@ from matplotlib.figure import Figure
 from tangent_lib.experiments.records import Record, read_record, recorded_path
 from tangent_lib.modes import MODES, PARAMETERS
 from tangent_lib.report import plots
+from tangent_lib.report.tables import means_by_task
 from tangent_lib.runtime.errors import InputError
 
 
 def draw_overview(record: Record) -> Figure:
     """The figure of the README: accuracy per task after addition, mean over the recorded seeds."""
     plt.style.use(plots.STYLE)
-    means = {
-        mode: {task: sum(each.addition.test[task] for each in by_seed.values()) / len(by_seed) for task in record.tasks}
-        for mode, by_seed in record.summaries.items()
-        if mode in MODES
-    }
-    zero_shot = {task: record.zero_shot[task].test for task in record.tasks}
-    return plots.bars_per_task({"zero-shot": zero_shot, **means}, "test accuracy (%)")
+    return plots.bars_per_task(means_by_task(record, record.tasks, lambda s: s.addition.test, MODES), "test accuracy (%)")
 
 
 def write_overview() -> Path:

@@ -68,17 +68,17 @@ def other_miniatures(run: Experiment) -> dict[str, dict[str, dict[str, dict[str,
     for model, record in records(run, None).items():
         if not MODES.keys() <= record.summaries.keys():
             continue
-        zero_shot = {task: record.zero_shot[task].test for task in run.parameters.tasks}
         views = {"single": lambda s: s.single, "addition": lambda s: s.addition.test}
-        found[f"{model} (recorded)"] = {
-            name: {"zero-shot": zero_shot}
-            | {
-                mode: {task: float(np.mean([view(s)[task] for s in by_seed.values()])) for task in zero_shot}
-                for mode, by_seed in record.summaries.items()
-            }
-            for name, view in views.items()
-        }
+        of = lambda view, record=record: means_by_task(record, run.parameters.tasks, view, record.summaries)
+        found[f"{model} (recorded)"] = {name: of(view) for name, view in views.items()}
     return found
+
+
+def means_by_task(record: Record, tasks: Sequence[str], view: Callable, modes: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Zero-shot accuracy by task, and what ``view`` reads of the summaries of each mode, averaged over seeds."""
+    mean = lambda mode, task: float(np.mean([view(each)[task] for each in record.summaries[mode].values()]))
+    zero_shot = {task: record.zero_shot[task].test for task in tasks}
+    return {"zero-shot": zero_shot, **{mode: {task: mean(mode, task) for task in tasks} for mode in modes}}
 
 
 def accuracy_table(

@@ -82,10 +82,8 @@ def efficiency_table(costs: Mapping[str, StepCost], name: str) -> pd.DataFrame:
         }
         if of_paper:
             total, trainable, megabytes, minutes = paper.ATTENTION_TABLE_4[of_paper]
-            cells[(printed, "held (M)")] = f"{total:g}"
-            cells[(printed, "trained (M)")] = f"{trainable:g}"
-            cells[(printed, "cost (MB)")] = f"{megabytes:.1f}"
-            cells[(printed, "minutes")] = minutes
+            cells |= {(printed, "held (M)"): f"{total:g}", (printed, "trained (M)"): f"{trainable:g}"}
+            cells |= {(printed, "cost (MB)"): f"{megabytes:.1f}", (printed, "minutes"): minutes}
         rows[row] = cells
     return pd.DataFrame.from_dict(rows, orient="index").fillna("–")
 

@@ -38,8 +38,7 @@ def localisations(recorded: Record | None) -> pd.DataFrame | None:
     """
     if not recorded or not {"pretrained", "untrained"} <= set(recorded.ntk):
         return None
-    rows = {}
-    for kind, name in {"pretrained": "Pre-trained θ₀", "untrained": "Random init θ₀ʳᵈ"}.items():
-        seeds = list(recorded.ntk[kind].values())
-        rows[name] = {pair: percent([seed[pair].control for seed in seeds]) for pair in seeds[0]}
+    by_name = {"Pre-trained θ₀": recorded.ntk["pretrained"].values(), "Random init θ₀ʳᵈ": recorded.ntk["untrained"].values()}
+    control = lambda seeds: {pair: percent([seed[pair].control for seed in seeds]) for pair in next(iter(seeds))}
+    rows = {name: control(seeds) for name, seeds in by_name.items()}
     return pd.DataFrame.from_dict(rows, orient="index")
