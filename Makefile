@@ -15,7 +15,7 @@ export ARGS
 $(if $(filter-out all,$(MODELS)),$(error MODELS=$(MODELS) is not known: leave it out, or give all))
 
 .DELETE_ON_ERROR:
-.PHONY: help report check test lint pretrain record outputs clean
+.PHONY: help report check test gauntlet lint pretrain record outputs clean
 
 help: ## explain the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ test: lint ## linter, unit tests, docstring examples, and the notebooks against 
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(JOBS) tests tangent_lib
 	@echo "==> the notebooks, from an empty store"
 	@store=$$(mktemp -d) && trap 'rm -rf "$$store"' EXIT && TANGENT_STORE="$$store" $(WORKFLOW) checks --forceall --config threads=$(THREADS)
+
+gauntlet: .venv/.installed ## bad and odd inputs, kills, crowds and full disks: what is taken rightly, refused, or wrong
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/gauntlet/run_gauntlet.py $(ARGS)
 
 lint: .venv/.installed ## ruff on library, tests and notebooks; notebooks hold no outputs but the checked ones
 	$(BIN)/ruff check .
