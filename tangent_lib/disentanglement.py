@@ -74,14 +74,14 @@ def disentanglement_error(
         the sum over tasks (not the mean), between 0 and the number of tasks for the prediction error.
 
     Raises:
-        InputError: if there are no tasks, or their numbers or the shapes of their outputs differ.
+        InputError: if there are no tasks or no outputs, or their numbers or the shapes of their outputs differ.
 
     Example:
         >>> disentanglement_error([torch.tensor([0, 1]), torch.tensor([2, 2])], [torch.tensor([0, 0]), torch.tensor([2, 2])])
         tensor(0.5000)
     """
     shapes = [[tuple(each.shape) for each in outputs] for outputs in (alone, together)]
-    if not shapes[0] or shapes[0] != shapes[1]:
+    if not shapes[0] or shapes[0] != shapes[1] or not all(each.numel() for each in alone):
         raise InputError(f"outputs of {len(alone)} tasks alone, but of {len(together)} together, of shapes {shapes}")
     return sum(distance(a, b) for a, b in zip(alone, together))
 

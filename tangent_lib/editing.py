@@ -27,6 +27,10 @@ class Accuracies:
     val: float
     test: float
 
+    def __post_init__(self):
+        if not (0 <= self.val <= 1 and 0 <= self.test <= 1):
+            raise InputError(f"accuracies {self.val} and {self.test}: give shares from 0 to 1")
+
 
 @dataclass(frozen=True)
 class Addition:

@@ -45,6 +45,14 @@ def predicted(logits: Float[Tensor, "*batch classes"]) -> Int[Tensor, "*batch"]:
     return logits.argmax(dim=-1)
 
 
+def check_labels(y: Tensor, logits: Tensor) -> None:
+    """Refuse what is not one class number a point, of the logits' classes: it would count as wrong, or not at all."""
+    whole = not y.is_floating_point() and y.shape == logits.shape[:1]
+    if not whole or not 0 <= int(y.min()) <= int(y.max()) < logits.shape[-1]:
+        given = f"labels of {y.dtype}, shape {tuple(y.shape)}, from {y.min()} to {y.max()}, outputs of {tuple(logits.shape)}"
+        raise InputError(f"{given}: give one class number a point, 0 to {logits.shape[-1] - 1}")
+
+
 @torch.no_grad()
 def predict(
     f: Function,
@@ -75,12 +83,9 @@ def predict(
     for x, y in batches(data, batch_size, device_of(theta_0)):
         with enough_memory("evaluation", count(x)):
             logits = [classify(z, head) for (z,) in features_at(f, theta_0, taus, [x], linearized)(settings, [0])]
-            most = logits[0].shape[-1] - 1
-            if y.dim() != 1 or not 0 <= y.min() <= y.max() <= most:
-                found = f"labels of shape {tuple(y.shape)} from {y.min()} to {y.max()}"
-                raise InputError(f"{found}: give one class number a point, 0 to {most}")
+            check_labels(y, logits[0])
             predictions.append(torch.stack([predicted(each) for each in logits]))
-        labels.append(y)
+        labels.append(y.long())
     return torch.cat(predictions, dim=1), torch.cat(labels)
 
 
@@ -102,7 +107,7 @@ def features_at(
     """
     if not linearized:
         return lambda settings, chosen: (
-            [f(theta, parts[i]) for i in chosen] for theta in edited_weights(theta_0, taus, settings)
+            [f(theta, parts[i]).clone() for i in chosen] for theta in edited_weights(theta_0, taus, settings)
         )
     passes = [value_and_tangents(f, theta_0, taus, x) for x in parts]
 
@@ -115,7 +120,7 @@ def features_at(
 
 
 def edited_weights(theta_0: Params, taus: Sequence[Params], settings: Settings) -> Iterator[Params]:
-    """theta_0 + sum_t alpha_t tau_t, setting by setting; what is yielded is overwritten by the next.
+    """theta_0 + sum_t alpha_t tau_t, setting by setting; what is yielded is overwritten by the next: outputs may be views.
 
     The first alphas that a setting shares with the one before it are not added again: on a grid, all but the last.
 

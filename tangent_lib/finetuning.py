@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from tangent_lib.data.batches import training_batches
-from tangent_lib.evaluation import Head, classify
+from tangent_lib.evaluation import Head, check_labels, classify
 from tangent_lib.linearization import linearize
 from tangent_lib.modes import PRECISIONS
 from tangent_lib.runtime.errors import InputError, NotFinite
@@ -143,10 +143,9 @@ def finetune(
     processes, snapshots = accelerator(device), execution.snapshots
     if not len(data):
         raise InputError("the dataset is empty: training needs at least one point")
-    if min(protocol.batch_size, len(data)) < processes.num_processes:
-        raise InputError(
-            f"{processes.num_processes} processes for {min(protocol.batch_size, len(data))} images a step: start fewer"
-        )
+    batch = min(protocol.batch_size, len(data))
+    if batch < processes.num_processes:
+        raise InputError(f"{processes.num_processes} processes for {batch} images a step: start fewer")
     own = _Trained(model, theta_0, sorted(trained))
     module = processes.prepare_model(own, device_placement=False)
     weights = list(own.weights)
@@ -159,21 +158,13 @@ def finetune(
         place = (processes.process_index, processes.num_processes)
         images = training_batches(data, protocol.batch_size, device, seed, start, place, execution.micro_batch)
         shown = execution.progress and processes.is_main_process
-        steps = range(start, protocol.steps)
-        for step in tqdm(
-            steps,
-            desc=execution.progress,
-            disable=not shown,
-            mininterval=5,
-            ncols=100,
-            initial=start,
-            total=protocol.steps,
-        ):
+        bar = {"desc": execution.progress, "disable": not shown, "mininterval": 5, "ncols": 100}
+        for step in tqdm(range(start, protocol.steps), initial=start, total=protocol.steps, **bar):
             for group in optimizer.param_groups:
                 group["lr"] = protocol.learning_rate_at(step)
             optimizer.zero_grad(set_to_none=True)
             with enough_memory("fine-tuning", execution.micro_batch or protocol.batch_size):
-                loss = _gradients(module, head, next(images), min(protocol.batch_size, len(data)), protocol, processes)
+                loss = _gradients(module, head, next(images), batch, protocol, processes)
                 torch.nn.utils.clip_grad_norm_(weights, protocol.clip_norm)
                 optimizer.step()
             if step % 50 == 0 or step == protocol.steps - 1:
@@ -187,12 +178,7 @@ def finetune(
 
 
 def _gradients(
-    module: nn.Module,
-    head: Head,
-    parts: list[tuple[Inputs, Tensor]],
-    images: int,
-    protocol: Protocol,
-    processes: Accelerator,
+    module: nn.Module, head: Head, parts: list[tuple[Inputs, Tensor]], images: int, protocol: Protocol, processes: Accelerator
 ) -> Tensor:
     """Leave the gradient of the batch's mean loss in the weights; return the part of the loss that this process saw."""
     device = parts[0][1].device
@@ -202,8 +188,10 @@ def _gradients(
         with nullcontext() if last else processes.no_sync(module):
             with torch.autocast(device.type, torch.bfloat16, enabled=protocol.precision == "bf16"):
                 features = module(x)
-            share = len(y) * processes.num_processes / images
-            loss = torch.nn.functional.cross_entropy(classify(features, head), y) * share
+            share, logits = len(y) * processes.num_processes / images, classify(features, head)
+            if device.type == "cpu":  # a GPU checks for itself, and would have to be waited for
+                check_labels(y, logits)
+            loss = torch.nn.functional.cross_entropy(logits, y) * share
             loss.backward()
         total = total + loss.detach()
     return total

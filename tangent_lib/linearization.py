@@ -44,10 +44,13 @@ def functional(module: nn.Module) -> tuple[Function, Params]:
     """
 
     def f(params: Params, x: Inputs) -> Tensor:
+        if params.keys() != theta_0.keys():  # what is missing would be the module's own, what is misspelt would be dropped
+            check_match(theta_0, params)
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         return functional_call(module, {**params, **buffers}, (x,))
 
-    return f, {name: p.detach().clone() for name, p in module.named_parameters()}
+    theta_0 = {name: p.detach().clone() for name, p in module.named_parameters()}
+    return f, theta_0
 
 
 def value_and_tangent(f: Function, theta_0: Params, tau: Params, x: Inputs) -> tuple[Tensor, Tensor]:

@@ -77,22 +77,23 @@ def test_no_file_is_longer_than_one_subject_may_be():
     assert [path.name for path in PACKAGE.rglob("*.py") if len(path.read_text().splitlines()) > 450] == []
 
 
-def names_of(node: ast.stmt) -> set[str]:
-    """The names that a statement at a module's top leaves there, other than by importing."""
-    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+def names_of(node: ast.AST) -> set[str]:
+    """The names that a statement at a module's top leaves there, other than by importing; blocks included."""
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         return {node.name}
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return {each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)}
+    inner = (names_of(each) for each in ast.iter_child_nodes(node) if not isinstance(each, ast.comprehension | ast.Lambda))
+    own = {node.id} if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else set()
+    return own.union(*inner) if not isinstance(node, ast.For) else own.union(*map(names_of, node.body))
 
 
 def test_public_names_are_unique():
-    homes = defaultdict(list)
+    homes = defaultdict(set)
     for path in PACKAGE.rglob("*.py"):
         commands = path.parent.name == "cli"  # its functions are called what a person types; an app holds some
         for node in ast.parse(path.read_text()).body:
             for name in () if commands and isinstance(node, ast.FunctionDef) else names_of(node):
                 if not name.startswith("_") and (name, commands) != ("app", True):
-                    homes[name].append(str(path.relative_to(PACKAGE)))
+                    homes[name].add(str(path.relative_to(PACKAGE)))
     assert {name: places for name, places in homes.items() if len(places) > 1} == {}
 
 

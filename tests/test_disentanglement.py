@@ -213,3 +213,17 @@ def test_outputs_that_are_nan_axes_that_are_not_finite_and_tasks_without_points_
 def test_outputs_that_cannot_be_compared_are_refused(alone, together):
     with pytest.raises(InputError, match="of shapes"):
         disentanglement_error(alone, together)
+
+
+def test_xi_of_outputs_that_are_views_of_the_weights():
+    """Alone the first task gives class 0 at alpha 0.1 and class 1 at 0.5; together with the second 0 and 1."""
+    f = lambda params, x: params["w"].expand(len(x), 2)
+    points = torch.utils.data.TensorDataset(torch.zeros(2, 1), torch.zeros(2).long())
+    theta_0, taus = {"w": torch.tensor([1.0, 0.0])}, [{"w": torch.tensor([0.0, 4.0])}, {"w": torch.tensor([0.0, -3.0])}]
+    heads = [lambda z: z] * 2
+    assert xi_grid(f, theta_0, taus, heads, [points] * 2, [0.1, 0.5]).prediction_error == ((0.0, 0.0), (1.0, 1.0))
+
+
+def test_no_outputs_have_no_error():
+    with pytest.raises(InputError, match="of shapes"):
+        disentanglement_error([torch.zeros(0)], [torch.zeros(0)])

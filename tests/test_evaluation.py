@@ -155,7 +155,7 @@ def test_too_little_memory_names_the_points_at_a_time(toy):
     assert error.value.setting == "micro_batch"
 
 
-WRONG = [((2, 3), (2, 1), r"labels of shape \(2, 1\)"), ((0, 3), (0,), "the dataset is empty")]
+WRONG = [((2, 3), (2, 1), r"labels of torch.int64, shape \(2, 1\)"), ((0, 3), (0,), "the dataset is empty")]
 
 
 @pytest.mark.parametrize("x, y, said", WRONG, ids=["labels", "empty"])
@@ -168,7 +168,7 @@ def test_what_would_give_a_wrong_accuracy_is_refused(x, y, said):
 @pytest.mark.parametrize("label", [-1, 3])
 def test_labels_that_the_head_does_not_have_are_refused(label):
     data = torch.utils.data.TensorDataset(torch.eye(3), torch.tensor([0, label, 2]))
-    with pytest.raises(InputError, match=rf"from {min(label, 0)} to {max(label, 2)}: .* 0 to 2"):
+    with pytest.raises(InputError, match=rf"from {min(label, 0)} to {max(label, 2)}, .* 0 to 2"):
         evaluate(lambda params, x: x @ params["w"], {"w": torch.eye(3)}, torch.eye(3), data)
 
 
@@ -176,3 +176,28 @@ def test_outputs_that_are_nan_are_no_class_and_refused():
     points = torch.utils.data.TensorDataset(torch.eye(2), torch.zeros(2).long())
     with pytest.raises(InputError, match="the model gives NaN"):
         evaluate(lambda params, x: x * float("nan"), {"w": torch.eye(2)}, torch.eye(2), points)
+
+
+def test_outputs_that_are_views_of_the_weights_keep_their_values():
+    """The weights of a setting are overwritten by those of the next."""
+    f = lambda params, x: params["w"].expand(len(x), 2)
+    data = torch.utils.data.TensorDataset(torch.zeros(2, 3), torch.tensor([0, 0]))
+    theta_0, tau = {"w": torch.tensor([1.0, 0.0])}, {"w": torch.tensor([0.0, 4.0])}
+    assert accuracies(f, theta_0, [tau], [[0.1], [0.5], [1.0]], lambda z: z, data, linearized=False) == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("classes, label, dtype", [(300, 50, torch.uint8), (200, 100, torch.int8), (3, 2, torch.int32)])
+def test_labels_of_any_whole_type_are_taken(classes, label, dtype):
+    data = torch.utils.data.TensorDataset(torch.zeros(2, 1), torch.tensor([label, 0], dtype=dtype))
+    f = lambda params, x: params["w"].expand(len(x), classes)
+    assert evaluate(f, {"w": (torch.arange(classes) == label).float()}, lambda z: z, data) == 0.5
+
+
+def test_labels_and_outputs_of_other_numbers_are_refused():
+    f, theta_0 = (lambda params, x: (x @ params["w"]).mean(0, keepdim=True)), {"w": torch.eye(2)}
+    data = torch.utils.data.TensorDataset(torch.eye(2), torch.tensor([0, 1]))
+    with pytest.raises(InputError, match=r"labels of torch.int64, shape \(2,\), .* outputs of \(1, 2\)"):
+        evaluate(f, theta_0, torch.eye(2), data)
+    halves = torch.utils.data.TensorDataset(torch.eye(2), torch.tensor([0.5, 0.5]))
+    with pytest.raises(InputError, match=r"labels of torch\.float32"):
+        evaluate(lambda params, x: x @ params["w"], theta_0, torch.eye(2), halves)

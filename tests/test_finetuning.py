@@ -273,3 +273,12 @@ def test_bf16_ends_within_a_tenth_of_the_way_from_fp32(clip, task, linearized):
     )
     assert 0 < apart.sqrt() < 0.1 * moved.sqrt()
     assert {value.dtype for value in runs[1].values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("label", [-100, 2])
+def test_labels_that_the_head_does_not_have_are_refused(label):
+    """Cross-entropy leaves out points of label -100, without a word."""
+    data = torch.utils.data.TensorDataset(torch.eye(2), torch.tensor([0, label]))
+    protocol = Protocol(steps=1, batch_size=2, learning_rate=0.1, weight_decay=0)
+    with pytest.raises(InputError, match="give one class number a point, 0 to 1"):
+        finetune(lambda params, x: x @ params["w"], {"w": torch.eye(2)}, torch.eye(2), data, protocol)

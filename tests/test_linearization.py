@@ -363,3 +363,10 @@ def test_a_model_may_take_a_dict_of_tensors(implementation):
     torch.testing.assert_close(gradients, reference, **CLOSE)
     value, (tangent,) = value_and_tangents(f, theta_0, [tau], x, implementation)
     torch.testing.assert_close(value + tangent, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("names", [(), ("weight",), ("weight", "bais"), ("weight", "bias", "more")])
+def test_a_module_as_a_function_takes_its_own_parameters_and_no_others(names):
+    f, theta_0 = functional(torch.nn.Linear(2, 2))
+    with pytest.raises(MismatchError, match="parameter names differ"):
+        f({name: theta_0.get(name, torch.zeros(2)) for name in names}, torch.ones(1, 2))

@@ -31,10 +31,10 @@ def chosen_tasks(given: str, tasks: Sequence[str]) -> tuple[str, ...]:
     """
     if not words(given):
         raise InputError("--task names no task: give one, or several separated by commas")
-    for name in words(given):
+    for name in dict.fromkeys(words(given)):
         if name not in tasks:
             raise unknown("task", name, tasks, "--task chooses among the tasks of -p tasks, where both are given.")
-    return words(given)
+    return tuple(dict.fromkeys(words(given)))
 
 
 def given_parameters(pairs: Sequence[Sequence[str]]) -> dict[str, str]:

@@ -91,7 +91,7 @@ TANGENT_CLAIMS = (
     Claim(
         "S1-ntk-addition", "S1", "introduction, contribution 2",
         "The tangent kernel does not explain task arithmetic: post-hoc linearised models add up to a worse model.",
-        "task arithmetic in non-linear models cannot be explained by their NTK_PAGE",
+        "task arithmetic in non-linear models cannot be explained by their NTK",
         printed_gaps(paper.TABLE_1, "Table 1", "non-linear", "post-hoc", 0), ADVANTAGE_PAGE, "tab-addition-03",
         (gap(ABSOLUTE, "non-linear", "post-hoc"),), cause=_HEADROOM,
     ),
@@ -224,7 +224,7 @@ TANGENT_CLAIMS = (
     ),
     Claim(
         "S1-ntk-localised", "S1", "abstract, contribution 4",
-        "The eigenfunctions of the pre-trained model's NTK_PAGE put more energy on the task trained on than on a control.",
+        "The eigenfunctions of the pre-trained model's NTK put more energy on the task trained on than on a control.",
         "significantly higher for points belonging to the training dataset", "Figures 6 and 14; no number printed",
         NTK_PAGE, "fig-local-energy",
         (Part("share of the local energy on the trained points, against a control, − 0.5",

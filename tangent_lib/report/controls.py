@@ -39,7 +39,7 @@ _counter = itertools.count()
 def alpha_slider(alphas: Sequence[Number], accuracies: _Accuracies, title: str, save_as: str = "") -> HTML:
     """A slider over alpha and a choice of mode, with a bar per task and one for their average.
 
-    _Accuracies are shares, by mode, then by task, one an alpha. Under ``save_as`` the data are offered for download.
+    Accuracies are shares, by mode, then by task, one an alpha. Under ``save_as`` the data are offered for download.
     """
     if not alphas or not accuracies or not all(accuracies.values()):
         raise InputError("a slider over alpha needs at least one alpha, one mode and one task in each mode")

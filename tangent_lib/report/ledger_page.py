@@ -77,7 +77,7 @@ def claims_of(page: str, run: Experiment, **here: dict) -> HTML:
 
 
 def reproduced_here(page: str, run: Experiment, **here: dict) -> dict[str, bool]:
-    """Has this run the sign of each untimed part that recorded seeds reproduce? ``here`` as for ``claims_of``."""
+    """Has this run the sign of each untimed part that recorded seeds reproduce and it has? ``here``: see ``claims_of``."""
     return {
         f"{entry.claim.name}: {weighed.part.label}": bool(np.mean(values) > 0)
         for entry, numbers in _page(page, run, here)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import pytest
 
@@ -268,6 +269,7 @@ def test_the_p_value_is_that_of_a_one_sided_t_test():
 def test_claims_are_complete():
     assert len(BY_NAME) == len(CLAIMS)
     for claim in CLAIMS:
+        assert not re.search("[A-Z]+_[A-Z]+", f"{claim.statement} {claim.quote} {claim.note} {claim.cause}")  # a name of code
         assert claim.paper in TITLES and claim.name.startswith(f"{claim.paper}-")
         assert claim.statement and claim.quote and claim.printed and claim.where
         assert bool(claim.parts) == bool(claim.cause) != bool(claim.untested)
