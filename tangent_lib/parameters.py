@@ -116,10 +116,8 @@ def check_parameters(**given: object) -> Parameters:
     plain = _judged_without_torch(given)
     # to import what follows takes seconds
     from tangent_lib.data.prepare import check_prepared
-    from tangent_lib.models.clip import find_weights
 
-    model = _model(given["model"])
-    pretrained = find_weights(model, _weights(given["pretrained"]))
+    model, pretrained = given_model(given["model"], given["pretrained"])
     checked = Parameters(**plain, model=model, pretrained=pretrained, device=_device(given["device"]))
     check_prepared([load_manifest(name, checked.data_root) for name in (*checked.tasks, checked.control)], checked.data_root)
     return checked
@@ -179,18 +177,20 @@ def _check_tasks(tasks: tuple[str, ...], control: str, data_root: Path) -> None:
         raise InputError(f"tasks must differ from each other and from the control {control}: got {', '.join(tasks)}")
 
 
-def _model(value: object) -> str:
+def given_model(model: object, pretrained: object) -> tuple[str, str]:
+    """A model, by name or as a file, and its weights, a word or a file, as ``models.clip.load_clip`` takes them.
+
+    Example:
+        >>> given_model("ViT-Mini-8", "auto")
+        ('ViT-Mini-8', 'captions')
+    """
     from tangent_lib.models.architectures import find_model
-
-    return find_model(str(given_path("model", value)) if Path(str(value)).suffix.lower() == ".json" else str(value))
-
-
-def _weights(value: object) -> str:
-    """A word, or the path of a file."""
+    from tangent_lib.models.clip import find_weights
     from tangent_lib.models.weights import SUFFIXES
 
-    text = str(value)
-    return str(given_path("pretrained", value)) if Path(text).suffix.lower() in SUFFIXES or "/" in text else text
+    placed = lambda name, value, suffixes: str(given_path(name, value) if Path(value).suffix.lower() in suffixes else value)
+    name = find_model(placed("model", str(model), (".json",)))
+    return name, find_weights(name, placed("pretrained", str(pretrained), SUFFIXES))
 
 
 def _xi_alphas(value: object) -> tuple[float, ...] | None:
