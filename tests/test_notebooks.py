@@ -73,6 +73,11 @@ def assigned(source: str) -> set[str]:
     return found
 
 
+def test_kernels_are_of_the_seed_that_the_page_names(notebook):
+    calls = re.findall(r"\.(?:local_energy|kernel_on_supports)\(([^)]*)", "".join(code(notebook)))
+    assert all(call.startswith("*pair, first, ") for call in calls)
+
+
 def test_checked_cells_have_outputs_and_only_they(notebook):
     checked = tagged(notebook, "nbval-check-output")
     assert checked and all(cell.outputs and "keep_output" in cell.metadata.tags for cell in checked)
