@@ -44,7 +44,7 @@ def functional(module: nn.Module) -> tuple[Function, Params]:
     """
 
     def f(params: Params, x: Inputs) -> Tensor:
-        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        buffers = {name: buffer.to(device_of(x), copy=True) for name, buffer in module.named_buffers()}
         return functional_call(module, {**params, **buffers}, (x,))
 
     return f, {name: p.detach().clone() for name, p in module.named_parameters()}
