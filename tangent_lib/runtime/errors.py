@@ -95,7 +95,7 @@ def ways_out(by_setting: Mapping[str, str]) -> Iterator[None]:
 
 
 def in_full(error: BaseException) -> str:
-    """An error's message with its ways out, for a person.
+    """An error's message with its ways out, for a person, in one line.
 
     Example:
         >>> error = InputError("no tasks given")
@@ -104,4 +104,4 @@ def in_full(error: BaseException) -> str:
         'no tasks given: name some with -p tasks'
     """
     notes = getattr(error, "__notes__", ())
-    return ": ".join([str(error).removesuffix("."), "; ".join(notes)]) if notes else str(error)
+    return one_line(": ".join([str(error).removesuffix("."), "; ".join(notes)]) if notes else str(error))
