@@ -2,9 +2,11 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
-# so many jobs run at a time and share the processor's cores; they share what they compute through the store
-JOBS ?= 2
-THREADS := $(shell $(PYTHON) -c "import os; print(max(1, (os.cpu_count() or 1) // $(JOBS)))")
+# so many jobs run at a time and share the cores that they may use; they share what they compute through the store
+CORES := $(or $(shell $(PYTHON) -I tangent_lib/runtime/cores.py),1)
+JOBS ?= $(if $(filter 1,$(CORES)),1,2)
+$(if $(shell test "$(JOBS)" -ge 1 2>/dev/null && echo yes),,$(error JOBS=$(JOBS) is not a number of jobs: give one from 1 up))
+THREADS := $(or $(filter-out 0,$(shell expr $(CORES) / $(JOBS))),1)
 WORKFLOW := $(BIN)/snakemake --snakefile workflow/Snakefile --profile workflow/profiles/local --cores $$(($(JOBS) * $(THREADS)))
 CONFIG = --config threads=$(THREADS) $(if $(ARGS),pages="$$ARGS ")  # the space: Snakemake strips quotes at the end of a value
 

@@ -25,7 +25,7 @@ _HOMES = {
     "linearize": "linearization",  # the model in its tangent space, f_lin
     "value_and_tangents": "linearization",  # the terms of f_lin for several task vectors at once
     # fine-tuning (Section 5, Appendix A; attention-only paper, Section 3)
-    "Protocol": "finetuning",  # steps, batch size, learning rate
+    "Protocol": "modes",  # steps, batch size, learning rate
     "finetune": "finetuning",  # the fine-tuned weights theta_star, of f or f_lin
     "select": "modes",  # which weights a selection trains
     # accuracies, addition, negation (Sections 2 and 5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import isfinite
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +16,7 @@ from tangent_lib.evaluation import EVAL_BATCH, FeaturesAt, Head, Settings, class
 from tangent_lib.runtime.errors import InputError, unknown
 from tangent_lib.runtime.inputs import count, device_of
 from tangent_lib.runtime.memory import enough_memory
+from tangent_lib.runtime.words import check_axis
 from tangent_lib.task_vectors import Function, Params
 
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -175,19 +175,6 @@ def grid_of_values(alphas: Sequence[float], points: Sequence[int], values: dict[
     n = len(alphas)
     lines = {name: tuple(tuple(flat[i * n : (i + 1) * n]) for i in range(n)) for name, flat in values.items()}
     return XiGrid(tuple(alphas), tuple(points), lines["prediction error"], lines["KL divergence"])
-
-
-def check_axis(alphas: Sequence[float], name: str = "alphas") -> tuple[float, ...]:
-    """The alphas of a grid's axis as a tuple; ``name`` is what an error calls them.
-
-    Raises:
-        InputError: if there are none, or they are not finite and ascending.
-    """
-    found = tuple(float(alpha) for alpha in alphas)
-    if not found or list(found) != sorted(set(found)) or not all(map(isfinite, found)):
-        given = ",".join(f"{alpha:g}" for alpha in found)
-        raise InputError(f"{name} '{given}': give finite numbers, each once, ascending, such as -1,0,1")
-    return found
 
 
 @torch.no_grad()

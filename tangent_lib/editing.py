@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from tangent_lib.evaluation import EVAL_BATCH, Head, accuracies
 from tangent_lib.modes import ALPHAS, CONTROL_SHARE
 from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.words import check_alphas
 from tangent_lib.task_vectors import Function, Params, negate, total
 
 Splits = Mapping[str, Dataset]  # the datasets val and test of one task
@@ -244,26 +245,6 @@ def _tasks(taus: Mapping, heads: Mapping, data: Mapping, *more: str) -> tuple[st
         if missing := {"val", "test"} - data[name].keys():
             raise InputError(f"task '{name}' has no split {', '.join(sorted(missing))}: alpha needs val, results need test")
     return names
-
-
-def check_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
-    """The alphas of a sweep as a tuple.
-
-    Raises:
-        InputError: if there are none, one is not in [0, 1], or they do not ascend.
-
-    Example:
-        >>> check_alphas([0.0, 0.5, 1.0])
-        (0.0, 0.5, 1.0)
-    """
-    if not len(alphas):
-        raise InputError("no alpha given: a sweep needs at least one in [0, 1]", "alphas")
-    for alpha in alphas:
-        if not 0 <= alpha <= 1:
-            raise InputError(f"alpha {alpha} is out of range: the sweep takes values in [0, 1], as the paper's", "alphas")
-    if list(alphas) != sorted(set(alphas)):
-        raise InputError(f"alphas {', '.join(map(str, alphas))}: give each once, ascending", "alphas")
-    return tuple(float(alpha) for alpha in alphas)
 
 
 def normalised(accuracies: Mapping[str, float], single_task: Mapping[str, float]) -> float:

@@ -18,7 +18,7 @@ from tangent_lib.kernels import local_energy, localisation, ntk
 from tangent_lib.modes import Mode, mode_named
 from tangent_lib.parameters import WAYS_OUT
 from tangent_lib.runtime.errors import InputError, ways_out
-from tangent_lib.runtime.inputs import joined
+from tangent_lib.runtime.inputs import joined, where_float64_is
 from tangent_lib.runtime.memory import enough_memory
 from tangent_lib.task_vectors import Params, cosine
 
@@ -235,10 +235,10 @@ class Experiment:
         return joined([x for x, _ in batches(data, points, self.materials.clip.device)])
 
     def _kernels(self, task: str, outputs: int, x: Tensor, trained: int) -> Tensor:
-        head, clip = self.materials.head(task)[:outputs], self.materials.clip
-        logits = lambda params, images: classify(clip.f(params, images), head)
+        f, given = self.materials.clip.f, (self.materials.head(task)[:outputs], self.materials.clip.theta_0, x)
+        head, theta_0, x = map(where_float64_is, given)
         with enough_memory("the NTK", trained):
-            return ntk(logits, clip.theta_0, x[:trained], x)
+            return ntk(lambda params, images: classify(f(params, images), head), theta_0, x[:trained], x)
 
     def _ntk_config(self, task: str, control: str, seed: int, points: int) -> dict:
         return {**self.materials.identity(task, control), "order": [task, control], "seed": seed, "points": points}

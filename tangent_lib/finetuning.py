@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -19,44 +16,13 @@ from tqdm import tqdm
 from tangent_lib.data.batches import training_batches
 from tangent_lib.evaluation import Head, check_labels, classify
 from tangent_lib.linearization import linearize
-from tangent_lib.modes import PRECISIONS
+from tangent_lib.modes import Protocol
 from tangent_lib.runtime.errors import InputError, NotFinite
 from tangent_lib.runtime.inputs import Inputs, device_of
 from tangent_lib.runtime.memory import enough_memory
 from tangent_lib.runtime.processes import accelerator
 from tangent_lib.runtime.snapshots import Snapshots
 from tangent_lib.task_vectors import Function, Params
-
-Precision = Literal[PRECISIONS]
-
-
-class Protocol(BaseModel, extra="forbid", frozen=True):
-    """How to fine-tune: AdamW, linear warm-up, cosine to zero, gradient clipping, weight decay on every parameter.
-
-    The defaults are the paper's for CLIP: 2,000 iterations of 128 images at 1e-5 with 200 warm-up steps. Weight decay pulls
-    theta, not theta - theta_0, towards zero, in the tangent space too.
-    """
-
-    steps: int = Field(2000, ge=1)
-    batch_size: int = Field(128, ge=1)
-    learning_rate: float = Field(1e-5, gt=0)
-    warmup_share: float = Field(0.1, ge=0, lt=1)
-    weight_decay: float = Field(0.1, ge=0)
-    clip_norm: float = Field(1.0, gt=0)
-    precision: Precision = "fp32"
-
-    def learning_rate_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0.
-
-        Example:
-            >>> protocol = Protocol(steps=20, learning_rate=1.0)
-            >>> [round(protocol.learning_rate_at(step), 3) for step in (0, 1, 2, 11, 19)]
-            [0.5, 1.0, 1.0, 0.5, 0.008]
-        """
-        warmup = round(self.warmup_share * self.steps)
-        if step < warmup:
-            return self.learning_rate * (step + 1) / warmup
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (self.steps - warmup)))
 
 
 class _Trained(nn.Module):

@@ -14,7 +14,7 @@ from torch.func import jacrev, vmap
 
 from tangent_lib.linearization import check_implementation
 from tangent_lib.runtime.errors import InputError
-from tangent_lib.runtime.inputs import Inputs, blocks, count, device_of, on_each
+from tangent_lib.runtime.inputs import NO_FLOAT64, Inputs, blocks, count, device_of, in_float64, on_each
 from tangent_lib.runtime.operations import forward_differentiable
 from tangent_lib.task_vectors import Function, Params
 
@@ -60,6 +60,8 @@ def ntk(
     check_implementation(implementation)
     if not params or count(x) == 0 or (x2 is not None and count(x2) == 0):
         raise InputError("the kernel needs at least one parameter, and one point for its rows and its columns")
+    if device_of(x).type in NO_FLOAT64:
+        raise InputError(f"the kernel is summed in float64, which {device_of(x)} has not: give params and points on the cpu")
     with torch.no_grad():
         shape = tuple(f(params, blocks(x, 1)[0]).shape)
     if shape != (1,) and (len(shape) != 2 or shape[0] != 1):
@@ -135,7 +137,7 @@ def local_energy(kernel: Float[Tensor, "trained points"], leading: int | None = 
     _check_matrix(kernel)
     if leading is not None and leading < 1:
         raise InputError(f"leading {leading}: sum over at least 1 eigenfunction, or None for all")
-    _, values, phi = torch.linalg.svd(kernel.double(), full_matrices=False)
+    _, values, phi = torch.linalg.svd(in_float64(kernel), full_matrices=False)
     threshold = values[0] * max(kernel.shape) * torch.finfo(kernel.dtype).eps
     if values[0] == 0:
         raise InputError("the kernel is zero: it has no singular vectors whose energy could be measured")
@@ -165,10 +167,11 @@ def localisation(energy: Float[Tensor, " points"], trained: int) -> float:
     """
     if not 0 < trained < len(energy):
         raise InputError(f"trained {trained}: of {len(energy)} points, 1 to {len(energy) - 1} can be the task's")
-    total = energy.double().sum()
+    energy = in_float64(energy)
+    total = energy.sum()
     if total <= 0:
         raise InputError("the local energy is zero at every point: it has no share on the task")
-    return (energy[:trained].double().sum() / total).item()
+    return (energy[:trained].sum() / total).item()
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def functional(module: nn.Module) -> tuple[Function, Params]:
     def f(params: Params, x: Inputs) -> Tensor:
         if params.keys() != theta_0.keys():  # what is missing would be the module's own, what is misspelt would be dropped
             check_match(theta_0, params)
-        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        buffers = {name: buffer.to(device_of(x), copy=True) for name, buffer in module.named_buffers()}
         return functional_call(module, {**params, **buffers}, (x,))
 
     theta_0 = {name: p.detach().clone() for name, p in module.named_parameters()}

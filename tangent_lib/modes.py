@@ -5,9 +5,13 @@ The tangent-space paper has three modes (Sections 3 and 5); the attention-only p
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import BaseModel, Field
 
 from tangent_lib.runtime.errors import InputError, unknown
 
@@ -188,8 +192,41 @@ def automatic(model: str) -> Automatic:
     return MINIATURE if model in MINIATURES else PAPER
 
 
-# -- the parameters of every notebook: its parameters cell, whose comments papermill shows as help ---------------------
+# -- the protocol of fine-tuning --------------------------------------------------------------------------------------
 PRECISIONS = ("fp32", "bf16")
+Precision = Literal[PRECISIONS]
+
+
+class Protocol(BaseModel, extra="forbid", frozen=True):
+    """How to fine-tune: AdamW, linear warm-up, cosine to zero, gradient clipping, weight decay on every parameter.
+
+    The defaults are the paper's for CLIP: 2,000 iterations of 128 images at 1e-5 with 200 warm-up steps. Weight decay pulls
+    theta, not theta - theta_0, towards zero, in the tangent space too.
+    """
+
+    steps: int = Field(2000, ge=1)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: float = Field(1e-5, gt=0)
+    warmup_share: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.1, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    precision: Precision = "fp32"
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0.
+
+        Example:
+            >>> protocol = Protocol(steps=20, learning_rate=1.0)
+            >>> [round(protocol.learning_rate_at(step), 3) for step in (0, 1, 2, 11, 19)]
+            [0.5, 1.0, 1.0, 0.5, 0.008]
+        """
+        warmup = round(self.warmup_share * self.steps)
+        if step < warmup:
+            return self.learning_rate * (step + 1) / warmup
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (self.steps - warmup)))
+
+
+# -- the parameters of every notebook: its parameters cell, whose comments papermill shows as help ---------------------
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PARAMETERS_CELL = """\
 model: str = "ViT-Mini-8"  # open_clip model: ViT-Mini-8 (the embedded miniature), ViT-B-32, ViT-B-16, ViT-L-14, ...

@@ -1,4 +1,4 @@
-"""The parameters that every notebook has, checked before any work starts.
+"""The parameters that every notebook has, checked before any work starts, and as far as can be before torch is imported.
 
 ``auto`` depends on the model: the miniature has its own tasks and a shorter protocol (``modes.automatic``).
 """
@@ -11,24 +11,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import torch
-from pydantic import BaseModel, BeforeValidator, ValidationError, model_validator
+from pydantic import BaseModel
 
 from tangent_lib.data.manifests import load_manifest, task_names
-from tangent_lib.data.prepare import check_prepared
-from tangent_lib.disentanglement import check_axis
-from tangent_lib.editing import check_alphas
-from tangent_lib.finetuning import Protocol
-from tangent_lib.models.architectures import find_model
-from tangent_lib.models.clip import find_weights
-from tangent_lib.models.weights import SUFFIXES
-from tangent_lib.modes import ALPHAS, DEVICES, PARAMETERS, PRECISIONS, automatic
-from tangent_lib.runtime.disk import ROOT
+from tangent_lib.modes import ALPHAS, DEVICES, PARAMETERS, PRECISIONS, Protocol, automatic
+from tangent_lib.runtime.disk import given_path
 from tangent_lib.runtime.errors import InputError, unknown
-from tangent_lib.runtime.processes import own_device
-from tangent_lib.runtime.words import number, numbers, words
+from tangent_lib.runtime.words import check_alphas, check_axis, number, numbers, seed_numbers, words
 
 WAYS_OUT = {  # for errors over a setting, raised by what does not know how settings are given
     "alphas": "give others with -p alphas",
@@ -40,68 +31,7 @@ WAYS_OUT = {  # for errors over a setting, raised by what does not know how sett
 }
 
 
-def from_root(value: str, automatic: str) -> Path:
-    """A path; relative ones start at the repository, since notebooks run from several folders."""
-    return ROOT / (automatic if value == "auto" else str(value))
-
-
-def _model(value: object) -> str:
-    return find_model(_file_from_root(value))
-
-
-def _file_from_root(value: object) -> str:
-    """A model, or its weights; where that is a file, a relative path starts at the repository as all do."""
-    return str(ROOT / str(value)) if Path(str(value)).suffix.lower() in {".json", *SUFFIXES} else str(value)
-
-
-def _seeds(value: object) -> tuple[int, ...]:
-    seeds = tuple(number("seeds", seed, int, 0) for seed in words(value))
-    if not seeds or None in seeds or len(set(seeds)) < len(seeds):
-        raise InputError(f"seeds '{value}': give one seed or several different ones, from 0 up")
-    return seeds
-
-
-def _alphas(value: object) -> tuple[float, ...]:
-    found = numbers("alphas", value)
-    return ALPHAS if found is None else check_alphas(found)
-
-
-def _xi_alphas(value: object) -> tuple[float, ...] | None:
-    found = numbers("xi_alphas", value)
-    if found is None:
-        return None
-    steps = [right - left for left, right in pairwise(check_axis(found, "xi_alphas"))]
-    if (steps and max(steps) - min(steps) > 1e-5 * max(steps)) or not any(0 <= alpha <= 1 for alpha in found):
-        raise InputError(f"xi_alphas '{value}': the pages draw values in equal steps, at least one of them in [0, 1]")
-    return found
-
-
-def _device(value: object) -> str:
-    device = str(value)
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        device = "cuda" if there["cuda"] else "cpu"
-    if not there[device]:
-        names = ", ".join(name for name in there if there[name])
-        raise InputError(f"device '{device}' is not available here: take one of {names}, or auto")
-    return own_device(device)
-
-
-def _checkpoints(value: object) -> Path | None:
-    if value in ("none", None):
-        return None
-    folder = ROOT / str(value)
-    if not (folder / "record.json").is_file():
-        raise InputError(
-            f"checkpoints '{value}': no record.json in {folder}. Give none, or a folder that "
-            "tangent checkpoints import wrote, such as runs/checkpoints/tall_masks/ViT-B-32"
-        )
-    return folder
-
-
-class Parameters(BaseModel, extra="forbid", frozen=True, arbitrary_types_allowed=True):
+class Parameters(BaseModel, extra="forbid", frozen=True):
     """Checked parameters; make them with ``read_parameters`` or ``check_parameters``.
 
     Attributes:
@@ -111,73 +41,23 @@ class Parameters(BaseModel, extra="forbid", frozen=True, arbitrary_types_allowed
         by_epochs: steps follow from the epochs of the released code.
     """
 
-    model: Annotated[str, BeforeValidator(_model)]
-    pretrained: Annotated[str, BeforeValidator(_file_from_root)]
-    tasks: Annotated[tuple[str, ...], BeforeValidator(words)]
+    model: str
+    pretrained: str
+    tasks: tuple[str, ...]
     control: str
-    seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)]
-    alphas: Annotated[tuple[float, ...], BeforeValidator(_alphas)]
+    seeds: tuple[int, ...]
+    alphas: tuple[float, ...]
     pairs: tuple[tuple[str, str], ...]
-    xi_alphas: Annotated[tuple[float, ...] | None, BeforeValidator(_xi_alphas)]
+    xi_alphas: tuple[float, ...] | None
     points: int
     exact_points: bool = False
     protocol: Protocol
     by_epochs: bool = False
-    micro_batch: Annotated[int | None, BeforeValidator(lambda value: number("micro_batch", value))]
-    checkpoints: Annotated[Path | None, BeforeValidator(_checkpoints)]
-    device: Annotated[str, BeforeValidator(_device)]
-    store: Annotated[Path, BeforeValidator(lambda value: from_root(value, os.environ.get("TANGENT_STORE", "runs/store")))]
-    data_root: Annotated[Path, BeforeValidator(lambda value: from_root(value, "data"))]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _resolve(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """What depends on the model, or on several values: tasks, control, pairs, points, protocol."""
-        model = _model(given["model"])
-        auto = automatic(model)
-        tasks = auto.tasks if given["tasks"] == "auto" else words(given["tasks"])
-        points, by_epochs = number("points", given["points"]), given["steps"] == "epochs"
-        if given["precision"] not in PRECISIONS:
-            raise unknown("precision", given["precision"], PRECISIONS)
-        protocol = {
-            "steps": None if by_epochs else number("steps", given["steps"]),
-            "batch_size": number("batch_size", given["batch_size"]),
-            "learning_rate": number("learning_rate", given["learning_rate"], float, 0),
-        }
-        return {
-            **{name: value for name, value in given.items() if name not in Protocol.model_fields},
-            "model": model,
-            "pretrained": find_weights(model, _file_from_root(given["pretrained"])),
-            "tasks": tasks,
-            "control": auto.control if given["control"] == "auto" else given["control"],
-            "pairs": _pairs(given["pairs"], tasks, auto.pairs),
-            "points": points or auto.points,
-            "exact_points": points is not None,
-            "protocol": Protocol(
-                **{**auto.protocol, **{name: value for name, value in protocol.items() if value is not None}},
-                precision=given["precision"],
-            ),
-            "by_epochs": by_epochs,
-        }
-
-    @model_validator(mode="after")
-    def _fit_together(self) -> Parameters:
-        known = task_names(data_root=self.data_root)
-        if not self.tasks:
-            raise InputError(f"no tasks given: name at least one of {', '.join(known)}")
-        for name in self.tasks:
-            if name not in known:
-                raise unknown("task", name, known)
-        if self.control not in known:
-            raise unknown("control", self.control, task_names(control=True, data_root=self.data_root))
-        if len(set(self.tasks)) < len(self.tasks) or self.control in self.tasks:
-            names = ", ".join(self.tasks)
-            raise InputError(f"tasks must differ from each other and from the control {self.control}: got {names}")
-        if self.checkpoints and len(self.seeds) > 1:
-            seeds = f"there are {len(self.seeds)} seeds: give one with -p seeds"
-            raise InputError(f"checkpoints '{self.checkpoints}' come from one run, but {seeds}")
-        check_prepared([load_manifest(name, self.data_root) for name in (*self.tasks, self.control)], self.data_root)
-        return self
+    micro_batch: int | None
+    checkpoints: Path | None
+    device: str
+    store: Path
+    data_root: Path
 
 
 def read_parameters(namespace: Mapping[str, object]) -> Parameters:
@@ -232,14 +112,121 @@ def check_parameters(**given: object) -> Parameters:
     for name in given:
         if name not in PARAMETERS:
             raise unknown("parameter", name, PARAMETERS)
-    try:
-        return Parameters.model_validate({**PARAMETERS, **given})
-    except ValidationError as error:
-        first = error.errors()[0]
-        cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, InputError):
-            raise cause from None
-        raise InputError(f"{'.'.join(map(str, first['loc']))} '{first['input']}': {first['msg']}") from None
+    given = {**PARAMETERS, **given}
+    plain = _judged_without_torch(given)
+    # to import what follows takes seconds
+    from tangent_lib.data.prepare import check_prepared
+
+    model, pretrained = given_model(given["model"], given["pretrained"])
+    checked = Parameters(**plain, model=model, pretrained=pretrained, device=_device(given["device"]))
+    check_prepared([load_manifest(name, checked.data_root) for name in (*checked.tasks, checked.control)], checked.data_root)
+    return checked
+
+
+def _judged_without_torch(given: Mapping[str, object]) -> dict[str, Any]:
+    """All but the model, its weights and the device; a refusal comes within a second or two."""
+    auto, by_epochs = automatic(str(given["model"])), given["steps"] == "epochs"
+    tasks = auto.tasks if given["tasks"] == "auto" else words(given["tasks"])
+    control = auto.control if given["control"] == "auto" else str(given["control"])
+    for name, allowed in (("precision", PRECISIONS), ("device", DEVICES)):
+        if given[name] not in allowed:
+            raise unknown(name, given[name], allowed)
+    protocol = {
+        "steps": None if by_epochs else number("steps", given["steps"], others=("auto", "epochs")),
+        "batch_size": number("batch_size", given["batch_size"]),
+        "learning_rate": number("learning_rate", given["learning_rate"], float, 0),
+    }
+    points, alphas = number("points", given["points"]), numbers("alphas", given["alphas"])
+    store = (os.environ.get("TANGENT_STORE") or "runs/store") if given["store"] == "auto" else given["store"]
+    plain = {
+        "tasks": tasks,
+        "control": control,
+        "seeds": seed_numbers(given["seeds"]),
+        "alphas": ALPHAS if alphas is None else check_alphas(alphas),
+        "pairs": _pairs(given["pairs"], tasks, auto.pairs),
+        "xi_alphas": _xi_alphas(given["xi_alphas"]),
+        "points": points or auto.points,
+        "exact_points": points is not None,
+        "protocol": Protocol(
+            **{**auto.protocol, **{name: value for name, value in protocol.items() if value is not None}},
+            precision=given["precision"],
+        ),
+        "by_epochs": by_epochs,
+        "micro_batch": number("micro_batch", given["micro_batch"]),
+        "checkpoints": _checkpoints(given["checkpoints"]),
+        "store": given_path("store", store),
+        "data_root": given_path("data_root", "data" if given["data_root"] == "auto" else given["data_root"]),
+    }
+    _check_tasks(tasks, control, plain["data_root"])
+    if plain["checkpoints"] and len(plain["seeds"]) > 1:
+        seeds = f"there are {len(plain['seeds'])} seeds: give one with -p seeds"
+        raise InputError(f"checkpoints '{plain['checkpoints']}' come from one run, but {seeds}")
+    return plain
+
+
+def _check_tasks(tasks: tuple[str, ...], control: str, data_root: Path) -> None:
+    known = task_names(data_root=data_root)
+    if not tasks:
+        raise InputError(f"no tasks given: name at least one of {', '.join(known)}")
+    for name in tasks:
+        if name not in known:
+            raise unknown("task", name, known)
+    if control not in known:
+        raise unknown("control", control, task_names(control=True, data_root=data_root))
+    if len(set(tasks)) < len(tasks) or control in tasks:
+        raise InputError(f"tasks must differ from each other and from the control {control}: got {', '.join(tasks)}")
+
+
+def given_model(model: object, pretrained: object) -> tuple[str, str]:
+    """A model, by name or as a file, and its weights, a word or a file, as ``models.clip.load_clip`` takes them.
+
+    Example:
+        >>> given_model("ViT-Mini-8", "auto")
+        ('ViT-Mini-8', 'captions')
+    """
+    from tangent_lib.models.architectures import find_model
+    from tangent_lib.models.clip import find_weights
+    from tangent_lib.models.weights import SUFFIXES
+
+    placed = lambda name, value, suffixes: str(given_path(name, value) if Path(value).suffix.lower() in suffixes else value)
+    name = find_model(placed("model", str(model), (".json",)))
+    return name, find_weights(name, placed("pretrained", str(pretrained), SUFFIXES))
+
+
+def _xi_alphas(value: object) -> tuple[float, ...] | None:
+    found = numbers("xi_alphas", value)
+    if found is None:
+        return None
+    steps = [right - left for left, right in pairwise(check_axis(found, "xi_alphas"))]
+    if (steps and max(steps) - min(steps) > 1e-5 * max(steps)) or not any(0 <= alpha <= 1 for alpha in found):
+        raise InputError(f"xi_alphas '{value}': the pages draw values in equal steps, at least one of them in [0, 1]")
+    return found
+
+
+def _device(device: str) -> str:
+    import torch
+
+    from tangent_lib.runtime.processes import own_device
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        device = "cuda" if there["cuda"] else "cpu"
+    if not there[device]:
+        names = ", ".join(name for name in there if there[name])
+        raise InputError(f"device '{device}' is not available here: take one of {names}, or auto")
+    return own_device(device)
+
+
+def _checkpoints(value: object) -> Path | None:
+    if value in ("none", None):
+        return None
+    folder = given_path("checkpoints", value)
+    if not (folder / "record.json").is_file():
+        raise InputError(
+            f"checkpoints '{value}': no record.json in {folder}. Give none, or a folder that "
+            "tangent checkpoints import wrote, such as runs/checkpoints/tall_masks/ViT-B-32"
+        )
+    return folder
 
 
 def _pairs(value: object, names: tuple[str, ...], automatic: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:

@@ -115,6 +115,27 @@ def no_model(monkeypatch):
     monkeypatch.setattr(open_clip, "create_model_and_transforms", refuse)
 
 
+class OnMps(torch.Tensor):
+    """A tensor that says it lies on an Apple GPU, and like one refuses float64."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function == torch.Tensor.device.__get__:
+            return torch.device("mps")
+        found = super().__torch_function__(function, types, args, kwargs or {})
+        if function == torch.Tensor.cpu:
+            return found.as_subclass(torch.Tensor)
+        if isinstance(found, OnMps) and found.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
+        return found
+
+
+@pytest.fixture
+def on_mps():
+    """Make a tensor one of a device without float64."""
+    return lambda x: x.clone().as_subclass(OnMps)
+
+
 @pytest.fixture
 def rng():
     return torch.Generator().manual_seed(0)

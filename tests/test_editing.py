@@ -15,7 +15,6 @@ from tangent_lib.editing import (
     Accuracies,
     Addition,
     Negation,
-    check_alphas,
     choose_addition_alpha,
     choose_negation_alpha,
     normalised,
@@ -84,28 +83,6 @@ def test_control_may_fall_to_95_percent_and_not_below():
 def test_exactly_95_percent_counts_for_every_number_of_images(images):
     for right in range(20, images + 1, 20):
         assert choose_negation_alpha([0.0, 1.0], [0.5, 0.1], [1.0, right // 20 * 19 / images], right / images) == 1.0
-
-
-def test_alphas_become_a_tuple_of_floats():
-    assert check_alphas([0.0, 0.5, 1.0]) == GRID and isinstance(check_alphas([0.0]), tuple)
-
-
-@pytest.mark.parametrize("alpha", [-0.05, 1.0001, float("nan"), float("inf")])
-def test_alphas_outside_0_to_1_are_refused(alpha):
-    with pytest.raises(InputError, match=rf"alpha {alpha} .*\[0, 1\]"):
-        check_alphas([0.5, alpha])
-
-
-def test_no_alphas_are_refused():
-    with pytest.raises(InputError, match="at least one"):
-        check_alphas([])
-
-
-@pytest.mark.parametrize("alphas", [[0.5, 0.0], [0.0, 0.5, 0.5], [0.0, 1.0, 0.5]])
-def test_alphas_that_do_not_ascend_are_refused(alphas):
-    with pytest.raises(InputError, match=f"alphas {', '.join(map(str, alphas))}: give each once, ascending") as error:
-        check_alphas(alphas)
-    assert error.value.setting == "alphas"
 
 
 # -- a model made up by hand -------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -131,6 +133,13 @@ def test_the_kernel_of_a_logit_is_that_of_its_gradient(made):
         rows = [torch.autograd.grad(logit, tuple(theta.values()), allow_unused=True) for logit in logits]
         flat = torch.stack([torch.cat([g.flatten() for g in row if g is not None]) for row in rows])
         assert torch.allclose(kernel, flat[:2] @ flat.T, rtol=1e-3)
+
+
+def test_where_the_device_has_no_float64_the_kernel_is_computed_on_the_processor(made, on_mps, monkeypatch):
+    x, clip = torch.randn(3, 3, 32, 32), made.materials.clip
+    expected, theta_0 = made._kernels("Digits", 2, x, 2), {name: on_mps(value) for name, value in clip.theta_0.items()}
+    monkeypatch.setattr(made.materials, "clip", replace(clip, theta_0=theta_0))
+    assert torch.equal(made._kernels("Digits", 2, on_mps(x), 2), expected)
 
 
 def logit(made: Experiment, output: int):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -46,7 +49,8 @@ def test_every_notebook_has_the_parameters_cell(notebook):
 def test_the_setup_cell_is_folded_and_follows_the_parameters(notebook):
     first, second = [cell for cell in notebook.cells if cell.cell_type == "code"][:2]
     assert "parameters" in first.metadata.tags and "hide-input" in second.metadata.tags
-    assert "read_parameters(globals())" in second.source
+    first_lines = "from tangent_lib.parameters import read_parameters\n\nparameters = read_parameters(globals())"
+    assert second.source.startswith(first_lines) and second.source.count("read_parameters(") == 1
 
 
 def test_no_page_gives_the_name_of_a_parameter_to_something_else(notebook):
@@ -72,10 +76,16 @@ def assigned(source: str) -> set[str]:
     return found
 
 
+def test_kernels_are_of_the_seed_that_the_page_names(notebook):
+    calls = re.findall(r"\.(?:local_energy|kernel_on_supports)\(([^)]*)", "".join(code(notebook)))
+    assert all(call.startswith("*pair, first, ") for call in calls)
+
+
 def test_checked_cells_have_outputs_and_only_they(notebook):
     checked = tagged(notebook, "nbval-check-output")
     assert checked and all(cell.outputs and "keep_output" in cell.metadata.tags for cell in checked)
     assert not any(cell.get("outputs") for cell in notebook.cells if cell not in checked)
+    assert not [each for cell in checked for each in cell.outputs if each.get("name") == "stderr"]
 
 
 def test_no_check_was_committed_failing(notebook):
@@ -120,8 +130,8 @@ def test_displayed_equations_that_are_computed_lead_to_their_code(notebook):
 
 def test_cells_are_short_and_define_no_classes(notebook):
     sources = code(notebook)
-    assert sum(len(source.splitlines()) for source in sources) <= 150
-    assert max(len(source.splitlines()) for source in sources) <= 20
+    counts = [sum(bool(line.strip()) for line in source.splitlines()) for source in sources]
+    assert sum(counts) <= 150 and max(counts) <= 20
     assert not any(re.search(r"^class |pip install", source, re.MULTILINE) for source in sources)
 
 
@@ -143,3 +153,19 @@ def test_the_setup_cell_can_be_run_again_and_after_a_change(path, notebook, tmp_
         NotebookClient(live, timeout=280, kernel_name="python3", resources=where).execute()
     printed = ["".join(output.get("text", "") for output in live.cells[i].outputs) for i in (2, 4, 7)]
     assert [line.strip() for line in printed] == ["('Signs', 'Digits')"] * 2 + ["('Digits', 'Scenes')"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source, passes", [("print('True')", True), ("print('False')", False)])
+def test_a_warning_of_the_machine_is_no_difference_of_a_checked_cell(tmp_path, source, passes):
+    """A warning, a line before, between and after what is printed; which still counts."""
+    warn = "import sys, warnings; warnings.warn('old driver'); print('a line', file=sys.stderr)"
+    lines = [warn, "print('first', flush=True)", "print('between', file=sys.stderr, flush=True)", source, warn]
+    tags = {"tags": ["nbval-check-output"]}
+    cell = nbformat.v4.new_code_cell("\n".join(lines), metadata=tags, execution_count=1)
+    cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="first\nTrue\n")]
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "page.ipynb")
+    shutil.copy(ROOT / "notebooks" / "conftest.py", tmp_path)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env", "page.ipynb"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode == 0) == passes, done.stdout

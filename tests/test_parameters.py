@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -116,6 +118,9 @@ REFUSED = {
     "automatic seed": ({"seeds": "auto"}, ["seeds", "auto"]),
     "no seed": ({"seeds": ""}, ["seed"]),
     "seed twice": ({"seeds": "1,1"}, ["seed", "1"]),
+    "seed beyond torch's": ({"seeds": 2**64}, [f"seeds {2**64}", f"from 0 to {2**64 - 1}"]),
+    "steps in words": ({"steps": "some"}, ["steps 'some'", "from 1 up, or auto, or epochs"]),
+    "control by number": ({"control": 5}, ["control '5'", "Objects"]),
 }
 NUMBERS = [
     (name, value) for name in ("steps", "batch_size") for value in (0, "0", -1, "abc", 2.5, "2.5", "nan", "", None)
@@ -180,6 +185,24 @@ def test_an_empty_data_folder_is_no_data(tmp_path):
     (tmp_path / "dtd" / "test").mkdir()
     with pytest.raises(InputError, match=r"DTD.*test/"):
         check_parameters(tasks="DTD", data_root=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"taks": "Signs"}, {"tasks": "Sings"}, {"seeds": "auto"}, {"device": "gpu"}, {"store": ""}, {"checkpoints": "x"}],
+    ids=str,
+)
+def test_what_can_be_judged_without_torch_is_refused_before_it_is_imported(given):
+    code = f"""
+import sys
+from tangent_lib.parameters import check_parameters
+try:
+    check_parameters(**{given})
+except ValueError as error:
+    print(type(error).__name__, "torch" in sys.modules, "pandas" in sys.modules)
+"""
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said == "InputError False False\n"
 
 
 # -- a notebook's names ------------------------------------------------------------------------------------------------

@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, NotFinite) as error:
         complain(error)
     except CycloptsError as error:
-        complain(InputError(f"{error} See '{' '.join(('tangent', *(error.command_chain or ())))} --help'."))
+        called = " ".join(("tangent", *(error.command_chain or ())))
+        refused = error.__cause__  # over the value of an option
+        complain(refused if isinstance(refused, InputError) else InputError(f"{error} See '{called} --help'."))
     except KeyboardInterrupt:
         print("interrupted; run the same command again: what is complete is kept", file=sys.stderr)
         return INTERRUPTED

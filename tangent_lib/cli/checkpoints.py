@@ -7,17 +7,18 @@ tangent checkpoints export --task Cars --training linear -p model ViT-B-32
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from tangent_lib.cli import DONE, FAULTS
 from tangent_lib.cli.finetune import drawn_control_run
-from tangent_lib.cli.options import Given, chosen_tasks, given_parameters
+from tangent_lib.cli.options import Given, Place, chosen_tasks, given_parameters
 from tangent_lib.modes import PARAMETERS, TRAININGS, training_named
+from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.words import words
 
@@ -51,15 +52,15 @@ def import_(
         "pretrained"
     ],
     folder: Annotated[
-        str | None, Parameter(name="--from", help="a folder of files that lie here; without, the hub's")
+        Place | None, Parameter(name="--from", help="a folder of files that lie here; without, the hub's")
     ] = None,
     revision: Annotated[
         str | None, Parameter(help="a commit of the hub's repository; without, the newest, which is recorded")
     ] = None,
     tasks: Annotated[str, Parameter(help="comma-separated")] = "all",
-    to: Annotated[Path, Parameter(help="a folder for folders")] = Path("runs/checkpoints"),
+    to: Annotated[Place, Parameter(help="a folder for folders")] = ROOT / "runs" / "checkpoints",
     data_root: Annotated[
-        str | None, Parameter(help="check the zero-shot accuracies against the paper's on the data prepared here")
+        Place | None, Parameter(help="check the zero-shot accuracies against the paper's on the data prepared here")
     ] = None,
 ) -> int:
     """Bring a family's checkpoints of one model into one form."""
@@ -67,6 +68,7 @@ def import_(
     from tangent_lib.checkpoints.imported import import_family
     from tangent_lib.cli.zero_shot import check_zero_shot
     from tangent_lib.models.clip import load_clip
+    from tangent_lib.parameters import given_model
 
     published = family_named(family)
     names = tuple(published.tasks) if tasks == "all" else words(tasks)
@@ -78,10 +80,13 @@ def import_(
     run = None
     if data_root:  # what is missing there is refused before the import starts
         run = drawn_control_run({"model": model, "pretrained": pretrained, "data_root": data_root, "tasks": names})
-    clip = run.materials.clip if run else load_clip(model, pretrained)
+    clip = run.materials.clip if run else load_clip(*given_model(model, pretrained))
     record = import_family(published.name, clip, folder or "hub", names, to, revision)
     _tell(record, names)
-    print(f"\nWritten to {to / record.family / record.model}: give it to a notebook with -p checkpoints")
+    weights = {} if pretrained == PARAMETERS["pretrained"] else {"pretrained": pretrained}
+    given = {"model": model, **weights, "checkpoints": to / record.family / record.model}
+    advice = " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in given.items())
+    print(f"\nWritten to {given['checkpoints']}: for a notebook, {advice}")
     if run is None:
         return DONE
     table = check_zero_shot(run)
@@ -94,7 +99,7 @@ def export(
     *,
     task: Annotated[str, Parameter(help="whose task vector; several: Cars,DTD")],
     training: Annotated[str, Parameter(help=f"one of {', '.join(TRAININGS)}")],
-    to: Annotated[Path, Parameter(help="a folder for folders")] = Path("exports"),
+    to: Annotated[Place, Parameter(help="a folder for folders")] = ROOT / "exports",
     parameters: Given = (),
 ) -> None:
     """Write a task vector of the store, with a card, for use elsewhere."""

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from cyclopts import App, Parameter
 
 from tangent_lib.cli import DONE, FAULTS, REFUSED, complain
+from tangent_lib.cli.options import DATA_ROOT, Place
 from tangent_lib.runtime.disk import in_words
 from tangent_lib.runtime.errors import InputError, in_full, unknown
 
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 app = App(name="data", help="Get image datasets into place, and check them.")
 Names = Annotated[str, Parameter(name="NAME", help="a dataset, such as Cars; or all")]
 Some = Annotated[str, Parameter(name="NAME", help="a dataset, such as Cars; or all", required=True)]
-Root = Annotated[str, Parameter(help="where datasets lie")]
+Root = Annotated[Place, Parameter(help="where datasets lie")]
 
 
 @app.command(name="list")
-def list_(*names: Names, data_root: Root = "data") -> int:
+def list_(*names: Names, data_root: Root = DATA_ROOT) -> int:
     """Show which datasets there are and which are ready."""
     from tangent_lib.data.layouts import find_layout
     from tangent_lib.data.manifests import load_manifest
@@ -41,7 +42,7 @@ def list_(*names: Names, data_root: Root = "data") -> int:
             card, prepared = None, "damaged"
             remarks.append(in_full(error))
         try:
-            found = find_layout(manifest, Path(data_root))
+            found = find_layout(manifest, data_root)
             files = f"{found[1].name} ({found[0].name})" if found else "no"
         except InputError as error:
             files = "incomplete"
@@ -56,9 +57,9 @@ def list_(*names: Names, data_root: Root = "data") -> int:
 @app.command
 def prepare(
     *names: Some,
-    data_root: Root = "data",
+    data_root: Root = DATA_ROOT,
     raw_root: Annotated[
-        str | None, Parameter(name="--from", help="the folder that holds the datasets' folders; downloads nothing")
+        Place | None, Parameter(name="--from", help="the folder that holds the datasets' folders; downloads nothing")
     ] = None,
     offline: Annotated[bool, Parameter(help="download nothing")] = False,
     again: Annotated[bool, Parameter(help="remove the prepared form and make it anew")] = False,
@@ -83,7 +84,7 @@ def prepare(
 @app.command
 def verify(
     *names: Some,
-    data_root: Root = "data",
+    data_root: Root = DATA_ROOT,
     classes: Annotated[bool, Parameter(help="show how many images of each class there are")] = False,
 ) -> int:
     """Check counts and checksums, and that no test image is in train or val."""
@@ -101,7 +102,7 @@ def verify(
     return status
 
 
-def _known(names: Sequence[str], data_root: str) -> list[str]:
+def _known(names: Sequence[str], data_root: Path) -> list[str]:
     from tangent_lib.data.manifests import task_names
 
     known = task_names("images", data_root=data_root)
@@ -115,7 +116,7 @@ def _known(names: Sequence[str], data_root: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _extent(manifest: Manifest, card: Card | None, data_root: str) -> tuple[str, str, str]:
+def _extent(manifest: Manifest, card: Card | None, data_root: Path) -> tuple[str, str, str]:
     """Images, classes and disk: as they are if it is prepared, else as the manifest expects, disk for download + prepared."""
     from tangent_lib.data.prepare import prepared_folder
 

@@ -11,12 +11,11 @@ import json
 import time
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from tangent_lib.cli.options import Given, chosen_tasks, given_parameters
+from tangent_lib.cli.options import Given, Place, chosen_tasks, given_parameters
 from tangent_lib.modes import MINIATURE, TRAININGS, training_named
 from tangent_lib.runtime.disk import write_whole
 from tangent_lib.runtime.errors import InputError
@@ -30,7 +29,7 @@ def finetune(
     task: Annotated[str, Parameter(help="one, or several: Cars,DTD; of those of -p tasks, where it is given")],
     training: Annotated[str, Parameter(help=f"one of {', '.join(TRAININGS)}")],
     parameters: Given = (),
-    receipt: Annotated[Path | None, Parameter(help="a JSON file that is written when all is done")] = None,
+    receipt: Annotated[Place | None, Parameter(help="a JSON file that is written when all is done")] = None,
 ) -> None:
     """Fine-tune into the store."""
     given = {"tasks": task, **given_parameters(parameters)}

@@ -1,13 +1,15 @@
-"""Options that several commands have: the parameters of the notebooks, given as ``-p NAME VALUE``."""
+"""Options that several commands have: the parameters of the notebooks, given as ``-p NAME VALUE``, and paths."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from tangent_lib.modes import PARAMETERS
+from tangent_lib.runtime.disk import ROOT, given_path
 from tangent_lib.runtime.errors import InputError, unknown
 from tangent_lib.runtime.words import words
 
@@ -20,6 +22,14 @@ Given = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _placed(kind: type, tokens: Sequence[Token]) -> Path:
+    return given_path(tokens[0].keyword, tokens[0].value)
+
+
+Place = Annotated[Path, Parameter(converter=_placed)]  # relative ones start at the repository, as those of -p do
+DATA_ROOT = ROOT / "data"
 
 
 def chosen_tasks(given: str, tasks: Sequence[str]) -> tuple[str, ...]:

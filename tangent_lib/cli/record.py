@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from tangent_lib.cli.options import Given, given_parameters
+from tangent_lib.cli.options import Given, Place, given_parameters
 from tangent_lib.cli.workflow_config import SECTIONS, SEEDS
 from tangent_lib.modes import MINIATURES, PARAMETERS
-from tangent_lib.runtime.disk import ROOT, write_whole
+from tangent_lib.runtime.disk import write_whole
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.words import words
 
@@ -29,7 +28,7 @@ def record(
     sections: Annotated[str, Parameter(help="some of them; the others stay as recorded before")] = ",".join(SECTIONS),
     store: Annotated[str | None, Parameter(help="folder where results are kept")] = None,
     parameters: Given = (),
-    receipt: Annotated[Path | None, Parameter(help="compute into the store only; write this file when all is done")] = None,
+    receipt: Annotated[Place | None, Parameter(help="compute into the store only; write this file when all is done")] = None,
 ) -> None:
     """Compute the results of a model over several seeds, and record them in book/recorded/MODEL.json."""
     options = {name: value for name, value in {"model": model, "seeds": seeds, "store": store}.items() if value is not None}
@@ -65,16 +64,15 @@ def update_record(run: Experiment, sections: Sequence[str]) -> None:
     from tangent_lib.experiments.records import read_recorded, recorded_path, typed_record
 
     path, before = recorded_path(run.parameters.model), read_recorded(run)
-    shown = os.path.relpath(path, ROOT)
     if before is None and path.is_file() and run.parameters.model not in MINIATURES:  # a miniature can be recorded anew
         raise InputError(
-            f"{shown} holds results of another configuration (weights, data, protocol or checkpoints): "
+            f"{path} holds results of another configuration (weights, data, protocol or checkpoints): "
             "move it away first, or give the parameters that it was made with"
         )
     text = json.dumps(make_record(run, sections), indent=1) + "\n"
     if before is not None and replace(before, provenance={}) == replace(typed_record(json.loads(text)), provenance={}):
-        print(f"{shown} holds these results already")
+        print(f"{path} holds these results already")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text.encode())
-    print(f"wrote {shown}")
+    print(f"wrote {path}")

@@ -23,9 +23,9 @@ from tangent_lib.cli.workflow_config import (
 )
 from tangent_lib.data.manifests import load_manifest, task_names
 from tangent_lib.modes import MINIATURES, PARAMETERS, TRAININGS, automatic
-from tangent_lib.runtime.disk import ROOT, STORE_VERSION
+from tangent_lib.runtime.disk import ROOT, STORE_VERSION, given_path
 from tangent_lib.runtime.errors import InputError, unknown
-from tangent_lib.runtime.words import words
+from tangent_lib.runtime.words import seed_numbers, words
 
 ALL = "all"
 
@@ -53,7 +53,7 @@ class ModelJobs:
 
     @property
     def seeds(self) -> list[int]:
-        return [int(seed) for seed in words(given_or_default(self.parameters, "seeds"))]
+        return list(seed_numbers(given_or_default(self.parameters, "seeds")))
 
     @property
     def folder(self) -> str:
@@ -75,7 +75,7 @@ class ModelJobs:
     @property
     def data_root(self) -> Path:
         given = given_or_default(self.parameters, "data_root")
-        return ROOT / ("data" if given == "auto" else given)
+        return given_path("data_root", "data" if given == "auto" else given)
 
     @property
     def tasks(self) -> list[str]:
@@ -154,11 +154,8 @@ def _part(name: str, parameters: dict[str, str], pages: Iterable[str], sections:
     if imported:  # they take the place of non-linear fine-tuning
         trainings = tuple(training for training in trainings if training != "non-linear")
     part = ModelJobs(name, parameters, tuple(pages), tuple(sections), trainings, config.gpus_per_job, together=short)
-    seeds = words(given_or_default(parameters, "seeds"))
-    if not seeds or len(set(seeds)) < len(seeds) or not all(seed.isdecimal() for seed in seeds):
-        raise InputError(f"seeds '{','.join(seeds)}' of {model}: give one seed or several different ones, from 0 up")
-    if len(seeds) > 1 and imported:
-        raise InputError(f"checkpoints come from one run, but {len(seeds)} seeds are asked for {model}: give one")
+    if len(part.seeds) > 1 and imported:
+        raise InputError(f"checkpoints come from one run, but {len(part.seeds)} seeds are asked for {model}: give one")
     known = task_names(data_root=part.data_root)
     for task in (*part.tasks, part.control):
         if task not in known:

@@ -18,10 +18,9 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from tangent_lib.evaluation import classify
-from tangent_lib.finetuning import Precision
 from tangent_lib.linearization import linearize
 from tangent_lib.models.clip import check_model
-from tangent_lib.modes import select
+from tangent_lib.modes import Precision, select
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.private_doors import shapes_without_content, storage_number
 from tangent_lib.task_vectors import Function, Params

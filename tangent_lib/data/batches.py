@@ -18,6 +18,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
+from tangent_lib.runtime.cores import usable_cores
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.inputs import Inputs, on_each, tensors_of
 
@@ -117,9 +118,8 @@ def _loaded(dataset: Dataset, order: Iterator[Sequence], device: torch.device, b
 def _workers(batch_bytes: int) -> int:
     """As many as there are cores and room for: batches are handed over in shared memory, of which containers have little."""
     processes, shared = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), Path("/dev/shm")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     room = shutil.disk_usage(shared).free // (2 * AHEAD * batch_bytes) if shared.is_dir() else LOADERS
-    return min(LOADERS, max(1, cores // processes), room // processes)
+    return min(LOADERS, max(1, usable_cores() // processes), room // processes)
 
 
 def _as_is(batch: Batch) -> Batch:

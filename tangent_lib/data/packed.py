@@ -29,11 +29,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tangent_lib.data.listing import Item
+from tangent_lib.runtime.cores import usable_cores
 from tangent_lib.runtime.disk import full_disk, is_full
 from tangent_lib.runtime.errors import InputError
 
 HASH_BYTES = 16
-DECODERS = min(8, os.cpu_count() or 1)
+DECODERS = min(8, usable_cores())
 INDEX = {"offsets": torch.int64, "heights": torch.int32, "widths": torch.int32, "labels": torch.int64, "hashes": torch.uint8}
 Pixels = UInt8[ndarray, "height width 3"]
 

@@ -87,20 +87,18 @@ class PackedImages(Dataset):
 
 
 def random_points(data: Dataset, count: int, seed: int = 0) -> Dataset:
-    """A random subset of a dataset, the same for the same seed.
+    """Random points of a dataset in random order, the same for the same seed; fewer points are the first of more.
 
     Raises:
         InputError: if there are fewer images, or none is asked for.
 
     Example:
         >>> images, labels = torch.zeros(9, 3, 2, 2, dtype=torch.uint8), torch.arange(9)
-        >>> len(random_points(ImageArray(images, labels, (0.5,) * 3, (0.5,) * 3, 2), 4))
-        4
+        >>> random_points(ImageArray(images, labels, (0.5,) * 3, (0.5,) * 3, 2), 9).labels
+        tensor([8, 0, 2, 3, 7, 1, 4, 5, 6])
     """
     if not 1 <= count <= len(data):
         raise InputError(f"{count} points asked for: from 1 to {len(data)} can be taken, all that the split has", "points")
-    if count == len(data):
-        return data
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:count]
     if not isinstance(data, ImageArray):
         return Subset(data, chosen.tolist())

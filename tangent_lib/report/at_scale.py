@@ -18,8 +18,7 @@ from tangent_lib.cost.counted_steps import NUMBER, largest_micro_batch
 from tangent_lib.cost.measured_steps import WAYS
 from tangent_lib.data.manifests import load_manifest
 from tangent_lib.experiments.records import RECORDED, Record, is_of_shipped_weights, read_record
-from tangent_lib.finetuning import Precision, Protocol
-from tangent_lib.modes import ATTENTION_MODES, MINIATURES, PAPER, TRAININGS
+from tangent_lib.modes import ATTENTION_MODES, MINIATURES, PAPER, TRAININGS, Precision, Protocol
 from tangent_lib.report import paper
 from tangent_lib.report.quantities import ABSOLUTE, NONE, NORMALISED, SINGLE, over_seeds
 from tangent_lib.runtime.errors import InputError

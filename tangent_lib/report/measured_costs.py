@@ -26,6 +26,7 @@ from tangent_lib.report import paper
 from tangent_lib.report.quantities import NONE
 from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.inputs import in_float64, where_float64_is
 from tangent_lib.task_vectors import Function, Params, add, apply
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -189,8 +190,7 @@ def same_results(clip: Clip, images: int = 2, outputs: int = 2, seed: int = 0) -
     Compared are features and gradient of a step by Listing 1, features along alpha, and kernels from gradients.
     """
     x, y, head, tau = drawn(clip, images, seed)
-    double = lambda params: {name: value.double() for name, value in params.items()}
-    theta_0, tau, x, head = double(clip.theta_0), double(tau), x.double(), head.double()
+    theta_0, tau, x, head, y = *map(in_float64, (clip.theta_0, tau, x, head)), where_float64_is(y)
     plain, here, sweep = listing_1(clip.f, theta_0), linearize(clip.f, theta_0), [[alpha] for alpha in ALPHAS]
     logits = lambda params, x: classify(clip.f(params, x), head)[:, :outputs]
     with torch.no_grad():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -11,7 +12,44 @@ from pathlib import Path
 from tangent_lib.runtime.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
+VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 STORE_VERSION = 1  # raise it when a change of code changes results: the store then computes them anew
+
+
+def given_path(name: str, value: object) -> Path:
+    """A path that a reader gives, absolute, by one rule for parameters, options and environment variables.
+
+    ``~`` and ``$NAME`` are filled in, since not every place that a path is written at is read by a shell. A relative path
+    starts at the repository, since notebooks and commands run from several folders.
+
+    Args:
+        name: what an error calls it.
+
+    Raises:
+        InputError: for no path, one with a variable or a home that is not there, or the repository itself.
+
+    Example:
+        >>> given_path("store", "runs/mine") == ROOT / "runs" / "mine"
+        True
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise InputError(f"{name} {value!r} is no path: papermill's -p reads numbers, -r {name} VALUE keeps text")
+    text, found = os.path.expanduser(value), ROOT
+    if text.startswith("~"):
+        raise InputError(f"{name} '{value}': there is no such home; write it out, or ./~ for a folder of that name")
+    if not text.strip() or not text.isprintable():
+        raise InputError(f"{name} '{value}' is not a path: name a file or folder, relative to {ROOT} or absolute")
+
+    def fill(variable: re.Match) -> str:
+        if not os.environ.get(variable[1] or variable[2]):
+            raise InputError(f"{name} '{value}': the variable {variable[0]} is not set; set it, or write the path out")
+        return os.environ[variable[1] or variable[2]]
+
+    for part in Path(text).parts:  # a folder that has a $ in its name, and is there, is meant
+        found /= part if os.path.exists(found / part) else VARIABLE.sub(fill, part)
+    if os.path.realpath(found) == str(ROOT):
+        raise InputError(f"{name} '{value}' is the repository itself: name a folder in it, or elsewhere")
+    return found
 
 
 class DiskFull(InputError):

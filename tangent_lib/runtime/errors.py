@@ -19,14 +19,29 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str = "", setting: str = ""):
-        super().__init__(message)
+        super().__init__(one_line(message))
         self.setting = setting
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: one line, since it is the reader's input that is at fault, not a line of code."""
+        return [f"{type(self).__name__}: {in_full(self)}"]
 
 
 class NotFinite(FloatingPointError):
     """Training left the finite numbers."""
 
     setting = "learning_rate"
+    _render_traceback_ = InputError._render_traceback_
+
+
+def one_line(text: str) -> str:
+    """A text as one line that any terminal prints as it is: what would break the line or steer the terminal is spelt out.
+
+    Example:
+        >>> print(one_line("a\\nb\\x1b[31m"))
+        a\\nb\\x1b[31m
+    """
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def unknown(what: str, value: object, allowed: Iterable[str], way_out: str = "") -> InputError:
@@ -80,7 +95,7 @@ def ways_out(by_setting: Mapping[str, str]) -> Iterator[None]:
 
 
 def in_full(error: BaseException) -> str:
-    """An error's message with its ways out, for a person.
+    """An error's message with its ways out, for a person, in one line.
 
     Example:
         >>> error = InputError("no tasks given")
@@ -89,4 +104,4 @@ def in_full(error: BaseException) -> str:
         'no tasks given: name some with -p tasks'
     """
     notes = getattr(error, "__notes__", ())
-    return ": ".join([str(error).removesuffix("."), "; ".join(notes)]) if notes else str(error)
+    return one_line(": ".join([str(error).removesuffix("."), "; ".join(notes)]) if notes else str(error))

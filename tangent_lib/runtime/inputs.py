@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 Inputs = Tensor | dict[str, Tensor]
+NO_FLOAT64 = ("mps",)  # kinds of device
 
 
 def on_each(function: Callable[[Tensor], Tensor], x: Inputs) -> Inputs:
@@ -65,6 +66,21 @@ def same(left: Inputs, right: Inputs) -> bool:
     if isinstance(left, dict):
         return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
     return torch.equal(left, right)
+
+
+def where_float64_is(x: Inputs) -> Inputs:
+    """The same tensors, on the processor where their device, Apple's ``mps``, has no float64."""
+    return on_each(lambda part: part.cpu() if part.device.type in NO_FLOAT64 else part, x)
+
+
+def in_float64(x: Inputs) -> Inputs:
+    """The tensor, or the tensors of a dict such as parameters, in float64, on a device that has it.
+
+    Example:
+        >>> in_float64({"w": torch.ones(1)})
+        {'w': tensor([1.], dtype=torch.float64)}
+    """
+    return on_each(lambda part: part.double(), where_float64_is(x))
 
 
 def device_of(x: Inputs) -> torch.device:

@@ -153,6 +153,18 @@ def test_random_points_of_prepared_images(textures, random_clip):
     assert len(chosen) == 5 and len({int(y) * 100 + float(x.sum()) for x, y in (chosen[i] for i in range(5))}) == 5
 
 
+def test_as_many_random_points_as_there_are_come_in_random_order():
+    """A kernel's trained and unseen points are the two halves of what is drawn, and datasets are often sorted by class."""
+    labels = torch.arange(4).repeat_interleave(5)
+    data = torch.utils.data.TensorDataset(torch.zeros(20), labels)
+    drawn = lambda count, seed=0: [int(y) for _, y in random_points(data, count, seed)]
+    assert drawn(20) != sorted(drawn(20)) == labels.tolist() and drawn(20) == drawn(20) != drawn(20, 1)
+    assert set(drawn(20)[:10]) == set(drawn(20)[10:]) == {0, 1, 2, 3} and drawn(19) == drawn(20)[:19]
+    image = torch.zeros(20, 3, 2, 2, dtype=torch.uint8)
+    array = random_points(ImageArray(image, labels, (0.5,) * 3, (0.5,) * 3, 2), 20)
+    assert array.labels.tolist() == drawn(20)
+
+
 # -- the miniature -----------------------------------------------------------------------------------------------------
 def test_images_are_scaled_and_normalised_by_channel():
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1).expand(2, 3, 2, 2)

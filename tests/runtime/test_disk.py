@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 
 from tangent_lib.runtime import disk
-from tangent_lib.runtime.disk import ROOT, DiskFull, check_disk, free_bytes, in_words, is_full, write_whole
+from tangent_lib.runtime.disk import ROOT, DiskFull, check_disk, free_bytes, given_path, in_words, is_full, write_whole
 from tangent_lib.runtime.errors import InputError
 
 
@@ -15,6 +16,67 @@ def test_the_root_is_that_of_the_repository():
     assert (ROOT / "tangent_lib" / "runtime" / "disk.py").is_file() and (ROOT / "pyproject.toml").is_file()
 
 
+# -- paths that are given ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "given, meant",
+    [
+        ("runs/store", f"{ROOT}/runs/store"),
+        ("./a", f"{ROOT}/a"),
+        ("/there", "/there"),
+        (Path("/there"), "/there"),
+        ("~", "/home/me"),
+        ("~/a", "/home/me/a"),
+        ("./~", f"{ROOT}/~"),
+        ("a~b", f"{ROOT}/a~b"),
+        ("$SCRATCH", "/scratch/me"),
+        ("$SCRATCH/a b", "/scratch/me/a b"),
+        ("${SCRATCH}/a", "/scratch/me/a"),
+        ("/big/$WHO/a", "/big/me/a"),
+        ("/big/${WHO}-a", "/big/me-a"),
+        ("costs $", f"{ROOT}/costs $"),
+    ],
+)
+def test_one_rule_for_all_paths_that_are_given(monkeypatch, given, meant):
+    for name, value in {"HOME": "/home/me", "SCRATCH": "/scratch/me", "WHO": "me"}.items():
+        monkeypatch.setenv(name, value)
+    assert given_path("store", given) == Path(meant)
+
+
+def test_a_folder_with_a_dollar_sign_in_its_name_is_meant_where_it_is_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/me")
+    folder = tmp_path / "$HOME"
+    folder.mkdir()
+    assert given_path("store", f"{folder}/store") == folder / "store"
+    folder.rmdir()
+    assert given_path("store", f"{folder}/store") == Path("/home/me/store")
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ("", "store '' is not a path"),
+        ("  ", "store '  ' is not a path"),
+        ("a\nb", r"store 'a\\nb' is not a path"),
+        ("a\0b", r"store 'a\\x00b' is not a path"),
+        (".", "store '.' is the repository itself"),
+        (f"{ROOT}/runs/..", "is the repository itself"),
+        ("$NOWHERE/a", "the variable \\$NOWHERE is not set"),
+        ("/a/${NOWHERE}", "the variable \\${NOWHERE} is not set"),
+        ("$EMPTY/a", "the variable \\$EMPTY is not set"),
+        ("~nobody-of-this-name/a", "there is no such home"),
+        (5, "store 5 is no path: .* -r store VALUE keeps text"),
+        (1e3, "store 1000.0 is no path"),
+        (True, "store True is no path"),
+        (None, "store None is no path"),
+    ],
+)
+def test_what_is_no_path_is_refused(monkeypatch, given, said):
+    monkeypatch.setenv("EMPTY", "")
+    with pytest.raises(InputError, match=said):
+        given_path("store", given)
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("before", [None, b"before"])
 def test_a_file_is_written_whole_and_nothing_is_left_beside_it(tmp_path, before):
     path = tmp_path / "file"

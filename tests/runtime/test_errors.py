@@ -54,3 +54,11 @@ def test_a_message_in_full_has_its_ways_out_behind_it():
 
 def test_not_finite_is_a_floating_point_error():
     assert issubclass(NotFinite, FloatingPointError) and NotFinite("the loss is nan").setting == "learning_rate"
+
+
+def test_what_would_break_the_line_or_steer_a_terminal_is_spelt_out():
+    error = InputError("folder 'a\nb\x1b[31m' ünd \udc80")
+    error.add_note("rename\tit")
+    assert in_full(error) == r"folder 'a\nb\x1b[31m' ünd \udc80: rename\tit" and str(error).isprintable()
+    assert error._render_traceback_() == [f"InputError: {in_full(error)}"]
+    assert NotFinite("NaN")._render_traceback_() == ["NotFinite: NaN"]

@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tangent_lib.runtime.inputs import blocks, count, device_of, joined, on_each, same, tensors_of
+from tangent_lib.kernels import local_energy, localisation, ntk
+from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.inputs import (
+    blocks,
+    count,
+    device_of,
+    in_float64,
+    joined,
+    on_each,
+    same,
+    tensors_of,
+    where_float64_is,
+)
 
 TENSOR = torch.arange(10).view(5, 2)
 DICT = {"ids": torch.arange(15).view(5, 3), "mask": torch.ones(5, 3, dtype=torch.bool)}
@@ -43,3 +55,23 @@ def test_same_sees_values_names_and_kind():
 def test_numbers_of_points_must_agree(x, sizes):
     with pytest.raises(ValueError, match=f"first dimensions of {sizes}: all must have one number of points"):
         count(x)
+
+
+# -- a device without float64 --------------------------------------------------------------------------------------------
+def test_what_a_device_has_no_float64_for_goes_to_the_processor(on_mps):
+    x = on_mps(torch.ones(2, 2))
+    with pytest.raises(TypeError, match="MPS"):
+        x.double()
+    for moved in (where_float64_is(x), in_float64(x), in_float64({"w": x})["w"], in_float64(x > 0)):
+        assert type(moved) is torch.Tensor and moved.device.type == "cpu" and moved.eq(1).all()
+    assert in_float64(x).dtype == torch.float64 and where_float64_is(x).dtype == torch.float32
+    assert where_float64_is(TENSOR) is TENSOR
+
+
+def test_kernels_and_their_energy_work_there_or_are_refused(on_mps):
+    kernel = torch.tensor([[3.0, 1.0, 0.0], [0.0, 2.0, 0.0]])
+    energy = local_energy(on_mps(kernel))
+    assert torch.equal(energy, local_energy(kernel))
+    assert localisation(on_mps(energy.float()), 1) == localisation(energy.float(), 1)
+    with pytest.raises(InputError, match=r"summed in float64, which mps.* has not: give params and points on the cpu"):
+        ntk(lambda params, x: x @ params["w"], {"w": on_mps(torch.ones(2))}, on_mps(torch.ones(3, 2)))
