@@ -6,21 +6,33 @@ command line or to a notebook, adds the way out: ``ways_out``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 
 
 class InputError(ValueError):
-    """A parameter, a file or a folder given by the reader cannot be used.
+    """A parameter, a file or a folder given by the reader cannot be used. What is said is one line that prints.
 
     Attributes:
         setting: the name of what was given, where it has one that the layers above know.
     """
 
     def __init__(self, message: str = "", setting: str = ""):
-        super().__init__(message)
+        super().__init__(printable(message))
         self.setting = setting
+
+
+def printable(text: object) -> str:
+    """Text in one line, for a terminal: breaks of lines as spaces, and what else does not print as its code.
+
+    Example:
+        >>> print(printable("red \\x1b[31m \\n and back"))
+        red \\x1b[31m and back
+    """
+    line = re.sub(r"\s*[\n\r\u2028\u2029]\s*", " ", str(text).strip("\r\n"))
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 class NotFinite(FloatingPointError):
@@ -89,4 +101,4 @@ def in_full(error: BaseException) -> str:
         'no tasks given: name some with -p tasks'
     """
     notes = getattr(error, "__notes__", ())
-    return ": ".join([str(error).removesuffix("."), "; ".join(notes)]) if notes else str(error)
+    return printable(": ".join([str(error).removesuffix("."), "; ".join(notes)]) if notes else error)
