@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from tangent_lib.cli import DONE, FAULTS, REFUSED, complain
 from tangent_lib.cli.options import DATA_ROOT, Place
 from tangent_lib.runtime.disk import in_words
-from tangent_lib.runtime.errors import InputError, in_full, unknown
+from tangent_lib.runtime.errors import InputError, in_full, printable, unknown
 
 if TYPE_CHECKING:
     from tangent_lib.data.manifests import Manifest
@@ -64,8 +64,9 @@ def prepare(
     offline: Annotated[bool, Parameter(help="download nothing")] = False,
     again: Annotated[bool, Parameter(help="remove the prepared form and make it anew")] = False,
 ) -> int:
-    """Download what is not there, decode and pack the images."""
+    """Download what is not there, decode and pack the images; show what the files call classes, where it is another name."""
     from tangent_lib.data import prepare as preparation
+    from tangent_lib.data.listing import spelt_alike
 
     status = DONE
     for name in _known(names, data_root):
@@ -77,7 +78,10 @@ def prepare(
             continue
         counts = ", ".join(f"{sum(counts):,} {split}" for split, counts in card.counts.items())
         folder = preparation.prepared_folder(data_root, name)
-        print(f"{name}: {counts}, {len(card.classes)} classes, from {card.source}, in {folder}")
+        print(printable(f"{name}: {counts}, {len(card.classes)} classes, from {card.source}, in {folder}"))
+        for called, meant in card.called.items():
+            if not spelt_alike(called, meant):
+                print(printable(f"  {called} is {meant}"))
     return status
 
 
@@ -94,7 +98,7 @@ def verify(
     status = DONE
     for name in _known(names, data_root):
         for finding in verify_dataset(name, data_root):
-            print(f"{finding.level:5} {name}: {finding.text}")
+            print(printable(f"{finding.level:5} {name}: {finding.text}"))
             status = FAULTS if finding.level == "fault" else status
         card = read_dataset_card(data_root, name) if classes else None
         if card is not None:
@@ -142,6 +146,6 @@ def class_table(card: Card) -> str:
 
 
 def _table(rows: Sequence[Iterable]) -> str:
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [list(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells)

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 import huggingface_hub
 from filelock import FileLock
+from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 
@@ -120,11 +121,14 @@ def _first(manifest: Manifest, sources: list[Download], folder: Path) -> Fetched
             os.replace(folder / STAGE / FETCH_RECORD, folder / FETCH_RECORD)
             shutil.rmtree(folder / STAGE)
             return Fetched(folder, **record)
-    offline = " HF_HUB_OFFLINE is set: unset it." if huggingface_hub.constants.HF_HUB_OFFLINE else ""
+    hub = ""
+    if any(source.hub for source in sources):
+        offline = "HF_HUB_OFFLINE is set: unset it. " if constants.HF_HUB_OFFLINE else ""
+        hub = f"{offline}If huggingface.co is blocked, set HF_ENDPOINT to a mirror of the hub. "
+    said = ". ".join(reason.rstrip(".") for reason in reasons)
     raise InputError(
-        "\n  - ".join([f"{manifest.name} could not be fetched from any source:", *reasons])
-        + f"\nIf the network failed, run it again: what came is kept.{offline} If huggingface.co is blocked, set "
-        + f"HF_ENDPOINT to a mirror of the hub. {_by_hand(manifest, folder.parent)}"
+        f"{manifest.name} could not be fetched from any source. {said}. If the network failed, run it again: what came is "
+        f"kept. {hub}{_by_hand(manifest, folder.parent)}"
     )
 
 

@@ -40,7 +40,8 @@ SVHN_FILES = ("train_32x32.mat", "test_32x32.mat")
 def read_cars(folder: Path, manifest: Manifest) -> Listing:
     """Stanford Cars as it is distributed: ``cars_train/``, ``cars_test/``, and annotations in Matlab files."""
     found = _mat(folder / CARS_META, ("class_names",), manifest.name)["class_names"]
-    names, labels = labels_of_names(manifest, [str(name) for name in np.atleast_1d(found)], str(folder / CARS_META))
+    found = [str(name) for name in np.atleast_1d(found)]
+    names, labels = labels_of_names(manifest, found, str(folder / CARS_META))
     splits = []
     for split, file in CARS_ANNOTATIONS.items():
         rows = np.atleast_1d(_mat(folder / file, ("annotations",), manifest.name)["annotations"])
@@ -55,7 +56,7 @@ def read_cars(folder: Path, manifest: Manifest) -> Listing:
         root = folder / f"cars_{split}"
         _check_there(root, files, str(folder / file), manifest.name)
         splits.append([file_item(root, name, labels[i], manifest.name) for name, i in zip(files, numbers)])
-    return Listing(names, *splits)
+    return Listing(names, *splits, dict(zip(found, labels)))
 
 
 def read_svhn(folder: Path, manifest: Manifest) -> Listing:
@@ -117,7 +118,7 @@ def read_gtsrb(folder: Path, manifest: Manifest) -> Listing:
         )
     _check_there(test_root, [name for name, _ in rows], str(table), manifest.name)
     test = [file_item(test_root, name, labels[f"{number:05d}"], manifest.name) for name, number in rows]
-    return Listing(names, in_order(train), in_order(test))
+    return Listing(names, in_order(train), in_order(test), labels)
 
 
 def _gtsrb_table(path: Path, dataset: str) -> list[tuple[str, int]]:

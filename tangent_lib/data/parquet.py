@@ -35,13 +35,13 @@ def read_parquet(folder: Path, manifest: Manifest, test: str = "test") -> Listin
     where = [str(rows.paths[0]) for rows in splits]
     found, labels = _numbers(splits, manifest.name)
     if found is None:
-        names = numbered_classes(manifest, dict(zip(where, labels)))
+        names, called = numbered_classes(manifest, dict(zip(where, labels))), {}
     else:
         for each, path in zip(labels, where):
             check_range(manifest.name, each, len(found), path)
         names, meant = labels_of_names(manifest, found, where[0])
-        labels = [np.array(meant)[each] for each in labels]
-    return Listing(names, *(rows.items(each) for rows, each in zip(splits, labels)))
+        labels, called = [np.array(meant)[each] for each in labels], dict(zip(found, meant))
+    return Listing(names, *(rows.items(each) for rows, each in zip(splits, labels)), called)
 
 
 class _Rows:

@@ -35,13 +35,17 @@ SAMPLED = 16  # images decoded to estimate how much disk all take
 
 
 class Card(BaseModel, extra="forbid", frozen=True):
-    """What a prepared dataset is: where it comes from, its classes, counts and fingerprints, by split."""
+    """What a prepared dataset is: where it comes from, its classes, counts and fingerprints, by split.
+
+    ``called`` has, for each class, what the files call it: a folder, a name or a number; older cards do not say it.
+    """
 
     name: str
     layout: str
     source: str
     revision: str | None
     classes: list[str]
+    called: dict[str, str] = {}
     counts: dict[str, list[int]]
     content: dict[str, str]
     shared: dict[str, int]
@@ -167,7 +171,7 @@ def _find(manifest: Manifest, data_root: Path, raw_root: str | Path | None, down
     try:
         found = find_layout(manifest, root)
     except InputError as error:  # perhaps a download that broke off, which now goes on
-        found, begun = None, f"\n{error}"
+        found, begun = None, f" {error}"
     if found is None:
         try:
             fetched = fetch(manifest, root)
@@ -192,12 +196,14 @@ def _prepare(manifest: Manifest, layout: Layout, raw: Path, folder: Path, progre
         check_disk(folder.parent, _gigabytes(list(chain(*todo))), f"{manifest.name}, prepared,")
     written = {split: write_split(folder, split, items, progress) for split, items in splits.items()}
     fetched = recorded(raw)
+    called = listing.called or {str(label): label for label in range(len(listing.classes))}
     card = Card(
         name=manifest.name,
         layout=layout.name,
         source=fetched.origin if fetched else f"files in {raw.name}",
         revision=fetched.revision if fetched else None,
         classes=listing.classes,
+        called={word: listing.classes[label] for word, label in sorted(called.items(), key=lambda each: each[1])},
         counts={split: packed.labels.bincount(minlength=len(listing.classes)).tolist() for split, packed in written.items()},
         content={split: packed.content for split, packed in written.items()},
         shared={f"{split}-test": count_seen(written["test"], written[split]) for split in written if split != "test"},

@@ -48,7 +48,7 @@ def read_folders(folder: Path, manifest: Manifest, test: str = "test") -> Listin
         )
     same_classes(manifest.name, found["train"], found["test"])
     names, labels = labels_of_folders(manifest, found["train"])
-    return Listing(names, *(in_order(_tree(root, labels, manifest.name)) for root in roots.values()))
+    return Listing(names, *(in_order(_tree(root, labels, manifest.name)) for root in roots.values()), labels)
 
 
 def read_eurosat(folder: Path, manifest: Manifest) -> Listing:
@@ -65,7 +65,7 @@ def read_eurosat(folder: Path, manifest: Manifest) -> Listing:
         raise InputError(f"{manifest.name}: {len(items)} images in {root}: at least 10 are needed to split them")
     drawn = torch.randperm(len(items), generator=torch.Generator().manual_seed(0)).tolist()
     test, train = sorted(drawn[:tenth]), sorted(drawn[2 * tenth :])
-    return Listing(names, [items[i] for i in train], [items[i] for i in test])
+    return Listing(names, [items[i] for i in train], [items[i] for i in test], labels)
 
 
 def read_dtd(folder: Path, manifest: Manifest) -> Listing:
@@ -169,4 +169,5 @@ def _listed(manifest: Manifest, root: Path, lists: dict[str, list[str]], folders
     return Listing(
         names,
         *(in_order(file_item(root, path, labels[_class(path)], manifest.name) for path in some) for some in lists.values()),
+        labels,
     )

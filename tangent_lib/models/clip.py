@@ -234,14 +234,24 @@ def zero_shot_head(clip: Clip, classes: list[str], templates: list[str]) -> Floa
     (tangent-space paper, Appendix A, after Radford et al.). The bias that SigLIP models add to their logits is left out:
     it is the same for all classes, so neither the softmax over them nor any accuracy depends on it.
 
+    Raises:
+        InputError: where the text tower reads two names alike, so that no accuracy could tell the classes apart.
+
     Example:
         >>> head = zero_shot_head(load_clip("ViT-Mini-8"), ["zero", "one"], ["a photo of the number {}."])
         >>> head.shape
         torch.Size([2, 128])
     """
+    prompts, first = [clip.tokenizer([template.format(name) for template in templates]) for name in classes], {}
+    for name, tokens in zip(classes, prompts):
+        other = first.setdefault(tokens.numpy().tobytes(), name)
+        if other != name:
+            raise InputError(
+                f"{clip.name} reads the classes '{other}' and '{name}' alike: it may not tell upper from lower case, and "
+                f"reads {tokens.shape[1]} tokens at most. Give names that differ, or shorter templates"
+            )
     rows = []
-    for name in tqdm(classes, desc="zero-shot head", unit="class", delay=2, leave=False, ncols=100):
-        tokens = clip.tokenizer([template.format(name) for template in templates]).to(clip.device)
-        embedding = clip.model.encode_text(tokens, normalize=True).mean(dim=0)
+    for tokens in tqdm(prompts, desc="zero-shot head", unit="class", delay=2, leave=False, ncols=100):
+        embedding = clip.model.encode_text(tokens.to(clip.device), normalize=True).mean(dim=0)
         rows.append(embedding / embedding.norm())
     return torch.stack(rows) * clip.model.logit_scale.exp()

@@ -6,20 +6,21 @@ command line or to a notebook, adds the way out: ``ways_out``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 
 
 class InputError(ValueError):
-    """A parameter, a file or a folder given by the reader cannot be used.
+    """A parameter, a file or a folder given by the reader cannot be used. What is said is one line that prints.
 
     Attributes:
         setting: the name of what was given, where it has one that the layers above know.
     """
 
     def __init__(self, message: str = "", setting: str = ""):
-        super().__init__(one_line(message))
+        super().__init__(printable(message))
         self.setting = setting
 
     def _render_traceback_(self) -> list[str]:
@@ -27,21 +28,22 @@ class InputError(ValueError):
         return [f"{type(self).__name__}: {in_full(self)}"]
 
 
+def printable(text: object) -> str:
+    """Text in one line, for a terminal: breaks of lines as spaces, and what else does not print as its code.
+
+    Example:
+        >>> print(printable("red \\x1b[31m \\n and back"))
+        red \\x1b[31m and back
+    """
+    line = re.sub(r"\s*[\n\r\u2028\u2029]\s*", " ", str(text).strip("\r\n"))
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
 class NotFinite(FloatingPointError):
     """Training left the finite numbers."""
 
     setting = "learning_rate"
     _render_traceback_ = InputError._render_traceback_
-
-
-def one_line(text: str) -> str:
-    """A text as one line that any terminal prints as it is: what would break the line or steer the terminal is spelt out.
-
-    Example:
-        >>> print(one_line("a\\nb\\x1b[31m"))
-        a\\nb\\x1b[31m
-    """
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def unknown(what: str, value: object, allowed: Iterable[str], way_out: str = "") -> InputError:
@@ -104,4 +106,4 @@ def in_full(error: BaseException) -> str:
         'no tasks given: name some with -p tasks'
     """
     notes = getattr(error, "__notes__", ())
-    return one_line(": ".join([str(error).removesuffix("."), "; ".join(notes)]) if notes else str(error))
+    return printable(": ".join([str(error).removesuffix("."), "; ".join(notes)]) if notes else error)

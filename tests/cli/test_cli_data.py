@@ -44,6 +44,25 @@ def test_prepare_says_what_there_is_now(root, run):
     assert read_dataset_card(root, "DTD").layout == "dtd" and read_dataset_card(root, "MNIST") is None
 
 
+def test_prepare_shows_which_class_is_which_where_the_files_call_it_otherwise(run, tmp_path):
+    write("GTSRB", "parquet", tmp_path / "hub")
+    write("GTSRB", "gtsrb", tmp_path)
+    names = sorted(load_manifest("GTSRB", tmp_path).classes.items())
+    pairs = [f"  {folder} is {name}" for folder, name in names]
+    assert len(pairs) == 3
+    for _ in range(2):  # made, and found made
+        assert run("prepare", "GTSRB", "--data-root", tmp_path)[1][1:] == pairs
+    assert len(run("prepare", "GTSRB", "--data-root", tmp_path / "hub")[1]) == 1  # the hub's names are the manifest's
+
+
+def test_what_a_terminal_would_obey_is_written_out(root, run):
+    run("prepare", "DTD", "--data-root", root)
+    path = prepared_folder(root, "DTD") / "card.json"
+    path.write_text(path.read_text().replace("banded", "\\u001b[31mred"))
+    out = run("verify", "DTD", "--classes", "--data-root", root)[1]
+    assert all(line.isprintable() for line in out) and out[-3].startswith(r"\x1b[31mred")
+
+
 def test_prepare_several_goes_on_after_one_that_fails(root, run):
     status, out, err = run("prepare", "Cars", "MNIST", "SVHN", "DTD", "--offline", "--data-root", root)
     assert status == 2

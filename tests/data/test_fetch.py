@@ -143,7 +143,7 @@ def test_all_reasons_and_ways_out_are_listed_and_no_folder_is_left(server, root,
                    "0" * 32, "HF_HUB_OFFLINE is set", "HF_ENDPOINT", f"{root}/dtd or {root}/textures",
                    "layouts parquet, dtd", f"copy {root}/prepared/DTD"):  # fmt: skip
         assert reason in said
-    assert said.count("\n  - ") == 3 and list(contents(root)) == [".dtd.fetch.lock"]
+    assert said.isprintable() and list(contents(root)) == [".dtd.fetch.lock"]
 
 
 def test_a_dataset_without_sources_says_where_to_put_the_files(root):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from string import Formatter, hexdigits
 
@@ -32,11 +33,14 @@ IMAGES = VALID.replace("miniature", "images") + "folders: [mine]\n"
 @pytest.fixture
 def fresh():
     """Manifests that are read anew, before the test and after it."""
-    for each in (load_manifest, task_names):
-        each.cache_clear()
+    forget()
     yield
-    for each in (load_manifest, task_names):
-        each.cache_clear()
+    forget()
+
+
+def forget():
+    load_manifest.cache_clear()
+    task_names.cache_clear()
 
 
 @pytest.fixture
@@ -261,6 +265,14 @@ BROKEN = {
     "no YAML": (VALID + "classes: [", "line 9"),
     "not a map": ("- a\n- b", "Manifest"),
     "empty": ("", "Manifest"),
+    "a name twice": (VALID.replace("[a, b]", "[a, b, 'a ']"), "several classes are called 'a'"),
+    "no names": (VALID.replace("[a, b]", "[]"), "classes are empty"),
+    "a key twice": (IMAGES.replace("[a, b]", "{f: a, f: b}"), "line 7: 'f' is given twice"),
+    "a map of what is drawn": (VALID.replace("[a, b]", "{f: a, g: b}"), "a list"),
+    "a name that is a truth value": (VALID.replace("[a, b]", "[a, no]"), "not False; put it in quotes"),
+    "aliases": (VALID + "quirks: &q [x]\nsplit: *q", "line 10: aliases"),
+    "deep": (VALID + "quirks: " + "[" * 20_000 + "]" * 20_000, "nested more than 10 deep"),
+    "no date": (VALID + "split: 2024-13-45", "month must be in 1..12"),
     "code": (VALID + "folders: !!python/object/apply:os.getcwd []", "python/object"),
 }
 
@@ -270,6 +282,70 @@ def test_a_broken_manifest_is_refused_by_its_file_name_and_what_is_wrong(folder,
     (folder / "Mine.yaml").write_text(text)
     with pytest.raises(InputError, match=rf"(?s)Mine\.yaml.*{re.escape(named)}"):
         load_manifest("Mine")
+
+
+@pytest.mark.parametrize("text", ["%s", "", "a", "{{}}", "{c}", "{} {}", "{", "}", "{}{", "{!r}", "{:.1}", "{0} {0}", "{1}"])
+def test_a_template_without_one_place_for_the_class_is_refused_by_file_and_template(folder, text):
+    (folder / "Mine.yaml").write_text(VALID.replace("a photo of a {}.", text))
+    with pytest.raises(InputError, match=rf"Mine\.yaml.*templates\.0: .*'{re.escape(text)}' needs {{}}") as error:
+        load_manifest("Mine")
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("text", ["{}", "{0}", "a {{set}} of {}"])
+def test_a_template_with_one_place_is_taken(folder, text):
+    (folder / "Mine.yaml").write_text(VALID.replace("a photo of a {}.", text))
+    assert load_manifest("Mine").templates == [text]
+
+
+def test_names_that_classes_share_on_purpose_are_listed(folder):
+    (folder / "Mine.yaml").write_text(VALID.replace("[a, b]", "[a, b, a]") + "namesakes: [a]")
+    assert load_manifest("Mine").classes == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize("file", ["Mine.yml", "Mine.YAML", "Mine.Yml"])
+def test_each_suffix_of_yaml_is_taken(tmp_path, fresh, file):
+    own(tmp_path, "Mine", IMAGES)
+    (tmp_path / "manifests" / "Mine.yaml").rename(tmp_path / "manifests" / file)
+    assert load_manifest("Mine", tmp_path).folders == ["mine"]
+    own(tmp_path, "Mine", IMAGES)
+    with pytest.raises(InputError, match=rf"2 manifests of Mine: {file}, Mine\.yaml|Mine\.yaml, {file}"):
+        task_names(data_root=tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_is_unicode_wherever_it_is_read(folder, encoding):
+    (folder / "Mine.yaml").write_bytes(VALID.replace("[a, b]", "[\u00e2ne, z\u0065\u0300bre]").encode(encoding))
+    assert load_manifest("Mine").classes == ["\u00e2ne", "z\u00e8bre"]
+
+
+def test_what_is_no_manifest_is_left_out_or_refused_by_name(tmp_path, fresh):
+    folder = tmp_path / "manifests"
+    (folder / "G.yaml").mkdir(parents=True)
+    (folder / "H.yaml").symlink_to("nowhere")
+    (folder / "I.yaml").write_bytes(IMAGES.replace("[a, b]", "[\u00e2ne, b]").encode("latin-1"))
+    os.mkfifo(folder / "J.yaml")
+    (folder / "._K.yaml").write_bytes(b"\0\5\x16\7")
+    (folder / ".#L.yaml").symlink_to("somebody@somewhere")
+    assert set(task_names(data_root=tmp_path)) - set(ALL) == {"G", "H", "I", "J"}
+    for name, said in {"G": "a folder", "H": "a link to nothing", "I": "not UTF-8", "J": "no regular file"}.items():
+        with pytest.raises(InputError, match=rf"{name}\.yaml is {said}"):
+            load_manifest(name, tmp_path)
+
+
+def test_a_manifest_of_ones_own_does_not_make_a_miniature_nor_move_its_classes(tmp_path, fresh):
+    own(tmp_path, "Mine", VALID)
+    with pytest.raises(InputError, match=r"Mine\.yaml has kind miniature, .* draws no task 'Mine', only Aerial"):
+        load_manifest("Mine", tmp_path)
+    digits = VALID.replace("Mine", "Digits")
+    for classes in (DIGITS[::-1], DIGITS[:9], ["one", *DIGITS[:9]]):
+        forget()
+        own(tmp_path, "Digits", digits.replace("[a, b]", str(classes)))
+        with pytest.raises(InputError, match=r"Digits\.yaml has other classes than are drawn, or another order"):
+            load_manifest("Digits", tmp_path)
+    forget()
+    own(tmp_path, "Digits", digits.replace("[a, b]", str(["zero", *DIGITS[1:]])))
+    assert load_manifest("Digits", tmp_path).classes[0] == "zero"
 
 
 def test_a_missing_folder_is_an_input_error(folder):

@@ -119,6 +119,13 @@ def test_a_row_is_the_mean_of_the_normalised_prompts_of_its_class(random_clip):
     assert torch.cdist(head, head)[~torch.eye(3, dtype=torch.bool)].min() > 0.01
 
 
+@pytest.mark.parametrize(("classes", "templates"), [(["b", "a", "B"], ["a {}."]), (["cat", "dog"], ["word " * 90 + "{}"])])
+def test_classes_that_the_text_tower_reads_alike_are_refused(random_clip, classes, templates):
+    with pytest.raises(InputError, match=f"ViT-Mini-8 reads the classes '{classes[0]}' and '{classes[-1]}' alike"):
+        zero_shot_head(random_clip, classes, templates)
+    assert len(zero_shot_head(random_clip, ["b", "a", "b"], ["a {}."])) == 3  # one name for two classes, as ImageNet has
+
+
 def test_logits_are_cosines_times_the_norms_of_the_head(rng):
     features, head = torch.randn(2, 5, 4, generator=rng).double(), torch.randn(3, 4, generator=rng).double()
     cosines = torch.nn.functional.cosine_similarity(features[:, :, None], head, dim=-1)

@@ -14,6 +14,13 @@ def test_value_and_all_allowed_names_are_in_the_message():
     assert text == "unknown task 'Sings': did you mean 'Signs'? Allowed: Signs, Digits. Others: -p tasks."
 
 
+def test_a_refusal_is_one_line_that_prints():
+    error = InputError("the file 'a\x1b[31m\udce9' is\n  damaged\n")
+    error.add_note("rename\u202e it")
+    assert in_full(error) == r"the file 'a\x1b[31m\udce9' is damaged: rename\u202e it"
+    assert str(InputError("two  spaces of 日本")) == "two  spaces of 日本"
+
+
 def test_nothing_is_suggested_where_nothing_is_near():
     assert str(unknown("device", "tpu", ["cuda", "mps"])) == "unknown device 'tpu': Allowed: cuda, mps."
 
