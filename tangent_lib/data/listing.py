@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from tangent_lib.data.manifests import Manifest
+from tangent_lib.data.pictures import decode
 from tangent_lib.runtime.errors import InputError
 
 
@@ -47,18 +47,6 @@ def first_match(folder: Path, need: str) -> Path | None:
         if found is not None:
             return found
     return None
-
-
-def decode(source: Path | BytesIO, what: str, dataset: str) -> Image.Image:
-    """Decode an image to RGB."""
-    try:
-        with Image.open(source) as image:
-            return image.convert("RGB")
-    except Exception as error:  # decoders raise errors of any type on bytes that they do not expect
-        raise InputError(
-            f"{dataset}: {what} does not decode as an image ({type(error).__name__}: {error}). "
-            "Put a good copy in its place, from the dataset's source"
-        ) from error
 
 
 def _decode_file(root: Path, name: str, dataset: str) -> Image.Image:

@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tangent_lib.data.listing import Item, Listing, check_range, decode, labels_of_names, numbered_classes
+from tangent_lib.data.listing import Item, Listing, check_range, labels_of_names, numbered_classes
 from tangent_lib.data.manifests import Manifest
+from tangent_lib.data.pictures import decode
 from tangent_lib.runtime.errors import InputError
 
 KEPT = 2  # row groups of a split that are held in memory: threads that decode in order may be at the seam of two
