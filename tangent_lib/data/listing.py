@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tangent_lib.data.folders import any_of, file_stamp
 from tangent_lib.data.manifests import Manifest
 from tangent_lib.data.pictures import decode
 from tangent_lib.runtime.errors import InputError
@@ -19,11 +20,15 @@ from tangent_lib.runtime.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image: its name, which no other of the split has, its label, and a function that decodes it, to RGB."""
+    """One image: its name, which no other of the split has, its label, and a function that decodes it, to RGB.
+
+    Its ``stamp``, where it comes from a file, is that file's size and time of change.
+    """
 
     name: str
     label: int
     read: Callable[[], Image.Image]
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,15 +43,14 @@ class Listing:
 def first_match(folder: Path, need: str) -> Path | None:
     """What lies in a folder and fits a glob, or, of several globs divided by ``|``, the first one that anything fits.
 
+    A file goes before a folder of the same name, in which some archives put it; service files fit nothing.
+
     Example:
         >>> first_match(Path(__file__).parent, "no_such_file|list*.py").name
         'listing.py'
     """
-    for pattern in need.split("|"):
-        found = next(iter(folder.glob(pattern)), None)
-        if found is not None:
-            return found
-    return None
+    found = [path for path in (any_of(folder, pattern) for pattern in need.split("|")) if path is not None]
+    return next((path for path in found if path.is_file()), found[0] if found else None)
 
 
 def _decode_file(root: Path, name: str, dataset: str) -> Image.Image:
@@ -55,7 +59,7 @@ def _decode_file(root: Path, name: str, dataset: str) -> Image.Image:
 
 def file_item(root: Path, name: str, label: int, dataset: str) -> Item:
     """The item of an image file, ``name`` being its path within ``root``."""
-    return Item(name, label, partial(_decode_file, root, name, dataset))
+    return Item(name, label, partial(_decode_file, root, name, dataset), file_stamp(root / name))
 
 
 def in_order(items: Iterable[Item]) -> list[Item]:
