@@ -125,7 +125,7 @@ def folder_stamp(folder: Path, but: Path) -> str:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not is_service(name))
         paths = [os.path.join(where, name) for name in sorted(files) if not is_service(name)]
-        found += [f"{os.path.relpath(path, folder)} {file_stamp(path)}" for path in paths]
+        found += [f"{path[len(str(folder)) :]} {file_stamp(path)}" for path in paths]
     return hashlib.sha256("\0".join(found).encode(errors="surrogateescape")).hexdigest()
 
 
