@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import filecmp
 import gzip
 import math
 import os
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from numpy import ndarray
 from PIL import Image
 from scipy.io import loadmat
 
+from tangent_lib.data.folders import class_folders, file_stamp, globbed
 from tangent_lib.data.listing import (
     Item,
     Listing,
@@ -27,34 +30,58 @@ from tangent_lib.data.listing import (
     numbered_classes,
 )
 from tangent_lib.data.manifests import Manifest
-from tangent_lib.data.trees import class_folders
+from tangent_lib.data.trees import class_images
 from tangent_lib.runtime.errors import InputError
 
-CARS_META = "devkit/cars_meta.mat"
-CARS_ANNOTATIONS = {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
-GTSRB_TRAIN, GTSRB_TEST, GTSRB_TABLE = "GTSRB/Training", "GTSRB/Final_Test/Images", "GT-final_test.csv"
+
+def nested(path: str) -> str:
+    """Globs for a file or folder, or the same once more in a folder of its name, as some archives pack them.
+
+    Example:
+        >>> nested("cars_train")
+        'cars_train|cars_train/cars_train'
+    """
+    return f"{path}|{path}/{path.rpartition('/')[2]}"
+
+
+def _of_cars(path: str) -> str:
+    """Where an annotation of Cars may lie: at its own place first."""
+    places = [path, *(f"{place}{Path(path).name}" for place in ("", "devkit/", "devkit/devkit/", "car_devkit/devkit/"))]
+    return "|".join(map(nested, dict.fromkeys(places)))
+
+
+CARS_META = _of_cars("devkit/cars_meta.mat")
+CARS_ANNOTATIONS = {
+    "train": _of_cars("devkit/cars_train_annos.mat"),
+    "test": _of_cars("cars_test_annos_withlabels.mat"),
+}
+GTSRB_TRAIN, GTSRB_TEST, GTSRB_TABLE = "GTSRB/Training", "GTSRB/Final_Test/Images", nested("GT-final_test.csv")
 MNIST_FILES = [(f"**/{prefix}-images?idx3-ubyte", f"**/{prefix}-labels?idx1-ubyte") for prefix in ("train", "t10k")]
-SVHN_FILES = ("train_32x32.mat", "test_32x32.mat")
+SVHN_FILES = (nested("train_32x32.mat"), nested("test_32x32.mat"))
+DEFLATE_AT_MOST = 1032  # bytes that one compressed byte can stand for
+CHUNK_OF_IDX = 1 << 20
 
 
 def read_cars(folder: Path, manifest: Manifest) -> Listing:
     """Stanford Cars as it is distributed: ``cars_train/``, ``cars_test/``, and annotations in Matlab files."""
-    found = _mat(folder / CARS_META, ("class_names",), manifest.name)["class_names"]
-    found = [str(name) for name in np.atleast_1d(found)]
-    names, labels = labels_of_names(manifest, found, str(folder / CARS_META))
+    meta = first_match(folder, CARS_META)
+    found = [str(name) for name in np.atleast_1d(_mat(meta, ("class_names",), manifest.name)["class_names"])]
+    names, labels = labels_of_names(manifest, found, str(meta))
     splits = []
-    for split, file in CARS_ANNOTATIONS.items():
-        rows = np.atleast_1d(_mat(folder / file, ("annotations",), manifest.name)["annotations"])
+    for split, need in CARS_ANNOTATIONS.items():
+        path = first_match(folder, need)
+        rows = np.atleast_1d(_mat(path, ("annotations",), manifest.name)["annotations"])
         for field in ("fname", "class"):
             if field not in (rows.dtype.names or ()):
                 raise InputError(
-                    f"{manifest.name}: annotations in {folder / file} have no field '{field}'. Those of test that have one "
-                    f"are in the separate {Path(CARS_ANNOTATIONS['test']).name}; cars_test_annos.mat does not serve"
+                    f"{manifest.name}: annotations in {path} have no field '{field}'. Those of test that have one are in "
+                    "the separate cars_test_annos_withlabels.mat; cars_test_annos.mat does not serve"
                 )
         files, numbers = [str(row["fname"]) for row in rows], np.array([int(row["class"]) - 1 for row in rows])
-        check_range(manifest.name, numbers, len(labels), f"{folder / file} (less 1, as they begin there with 1)")
+        check_range(manifest.name, numbers, len(labels), f"{path} (less 1, as they begin there with 1)")
         root = folder / f"cars_{split}"
-        _check_there(root, files, str(folder / file), manifest.name)
+        root = root / root.name if (root / root.name).is_dir() else root
+        _check_there(root, files, str(path), manifest.name)
         splits.append([file_item(root, name, labels[i], manifest.name) for name, i in zip(files, numbers)])
     return Listing(names, *splits, dict(zip(found, labels)))
 
@@ -62,17 +89,17 @@ def read_cars(folder: Path, manifest: Manifest) -> Listing:
 def read_svhn(folder: Path, manifest: Manifest) -> Listing:
     """SVHN's cropped digits: images of height x width x 3 along the last axis of ``X``, labels ``y``, where 10 means 0."""
     splits, all_labels = [], {}
-    for path in (folder / file for file in SVHN_FILES):
+    for path in (first_match(folder, need) for need in SVHN_FILES):
         content = _mat(path, ("X", "y"), manifest.name)
         images, labels = np.asarray(content["X"]), np.atleast_1d(content["y"]).astype(np.int64)
         images = images[..., None] if images.ndim == 3 and len(labels) == 1 else images
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[2:] != (3, len(labels)):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[2:] != (3, len(labels)) or not images.size:
             raise InputError(
                 f"{manifest.name}: in {path}, X has shape {images.shape} and type {images.dtype}, y has {labels.size} "
                 "labels; X should be height x width x 3 x images, of type uint8"
             )
         labels[labels == 10] = 0
-        splits.append(_in_memory(images.transpose(3, 0, 1, 2), labels))
+        splits.append(_in_memory(path, images.transpose(3, 0, 1, 2), labels))
         all_labels[str(path)] = labels
     return Listing(numbered_classes(manifest, all_labels), *splits)
 
@@ -81,13 +108,22 @@ def read_mnist(folder: Path, manifest: Manifest) -> Listing:
     """MNIST as it is distributed: IDX files, compressed or not, in any folder, such as ``MNIST/raw/``."""
     splits, all_labels = [], {}
     for needs in MNIST_FILES:
-        paths = [first_match(folder, either_compressed(need)) for need in needs]
+        paths = [_only(folder, either_compressed(need), manifest.name) for need in needs]
         images, labels = (_idx(path, axes, manifest.name) for path, axes in zip(paths, (3, 1)))
         if len(images) != len(labels):
             raise InputError(f"{manifest.name}: {len(images)} images in {paths[0]}, {len(labels)} labels in {paths[1]}")
-        splits.append(_in_memory(images, labels))
+        splits.append(_in_memory(paths[0], images, labels))
         all_labels[str(paths[1])] = labels
     return Listing(numbered_classes(manifest, all_labels), *splits)
+
+
+def _only(folder: Path, need: str, dataset: str) -> Path:
+    """The file that fits; several, as some archives have them, must be equal."""
+    first, *others = next(found for pattern in need.split("|") if (found := list(globbed(folder, pattern))))
+    for path in others:
+        if not filecmp.cmp(first, path, shallow=False):
+            raise InputError(f"{dataset}: {first} and {path} are both there and differ: leave one")
+    return first
 
 
 def either_compressed(need: str) -> str:
@@ -102,14 +138,9 @@ def either_compressed(need: str) -> str:
 
 def read_gtsrb(folder: Path, manifest: Manifest) -> Listing:
     """GTSRB as it is distributed: ``GTSRB/Training/00000/*.ppm`` and, for test, one folder and a table of labels."""
-    root, test_root, table = folder / GTSRB_TRAIN, folder / GTSRB_TEST, folder / GTSRB_TABLE
+    root, test_root, table = folder / GTSRB_TRAIN, folder / GTSRB_TEST, first_match(folder, GTSRB_TABLE)
     names, labels = labels_of_folders(manifest, class_folders(root))
-    train = []
-    for name, label in labels.items():
-        files = [file for file in os.listdir(root / name) if file.lower().endswith(".ppm")]
-        train += [file_item(root, f"{name}/{file}", label, manifest.name) for file in files]
-        if not files:
-            raise InputError(f"{manifest.name}: no images in {root / name}")
+    train = class_images(root, labels, manifest.name, (".ppm",))
     rows = _gtsrb_table(table, manifest.name)
     strange = sorted({number for _, number in rows if f"{number:05d}" not in labels})
     if strange:
@@ -118,7 +149,7 @@ def read_gtsrb(folder: Path, manifest: Manifest) -> Listing:
         )
     _check_there(test_root, [name for name, _ in rows], str(table), manifest.name)
     test = [file_item(test_root, name, labels[f"{number:05d}"], manifest.name) for name, number in rows]
-    return Listing(names, in_order(train), in_order(test), labels)
+    return Listing(names, train, in_order(test), labels)
 
 
 def _gtsrb_table(path: Path, dataset: str) -> list[tuple[str, int]]:
@@ -162,26 +193,45 @@ def _mat(path: Path, variables: tuple[str, ...], dataset: str) -> dict:
 
 
 def _idx(path: Path, axes: int, dataset: str) -> ndarray:
-    """An IDX file of bytes: two zeros, the type (8), the number of axes, their sizes as big-endian int32, and the values."""
+    """An IDX file of bytes: two zeros, the type (8), the number of axes, their sizes as big-endian int32, and the values.
+
+    The header says how much is read, and whether the file can hold as much before memory is taken.
+    """
+    start = 4 + 4 * axes
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            data = file.read()
-    except (OSError, EOFError) as error:
+            head = file.read(start)
+            if head[:4] != bytes((0, 0, 8, axes)) or len(head) < start:
+                raise InputError(
+                    f"{dataset}: {path} is no IDX file of bytes with {axes} axes, it begins with {head[:4].hex(' ')}"
+                )
+            shape = np.frombuffer(head[4:], ">i4").tolist()
+            needed, most = math.prod(shape), path.stat().st_size * (DEFLATE_AT_MOST if path.suffix == ".gz" else 1)
+            if min(shape) < 1 or needed > most:
+                raise InputError(
+                    f"{dataset}: {path} is truncated or damaged: its header says {' x '.join(map(str, shape))}, where each "
+                    f"must be 1 at least, and a file of this size holds {most} values at most"
+                )
+            values, there = np.empty(needed, np.uint8), 0
+            while chunk := file.read(CHUNK_OF_IDX):
+                if there < needed:
+                    values[there : there + len(chunk)] = np.frombuffer(chunk, np.uint8)[: needed - there]
+                there += len(chunk)
+                if there > needed:
+                    break
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{dataset}: {path} cannot be read ({error}): put a good copy in its place") from error
-    start = 4 + 4 * axes
-    if data[:4] != bytes((0, 0, 8, axes)) or len(data) < start:
-        raise InputError(f"{dataset}: {path} is no IDX file of bytes with {axes} axes, it begins with {data[:4].hex(' ')}")
-    shape = np.frombuffer(data[4:start], ">i4").tolist()
-    if len(data) - start != math.prod(shape):
+    if there != needed:
         raise InputError(
-            f"{dataset}: {path} is truncated or damaged: {len(data) - start} bytes of values, where its header "
-            f"{' x '.join(map(str, shape))} needs {math.prod(shape)}"
+            f"{dataset}: {path} is truncated or damaged: {'more' if there > needed else there} bytes of values, where its "
+            f"header {' x '.join(map(str, shape))} needs {needed}"
         )
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    return values.reshape(shape)
 
 
-def _in_memory(images: UInt8[ndarray, "n height width *rgb"], labels: ndarray) -> list[Item]:
-    return [Item(str(i), int(label), partial(_picture, images, i)) for i, label in enumerate(labels)]
+def _in_memory(path: Path, images: UInt8[ndarray, "n height width *rgb"], labels: ndarray) -> list[Item]:
+    stamp = file_stamp(path)
+    return [Item(str(i), int(label), partial(_picture, images, i), stamp) for i, label in enumerate(labels)]
 
 
 def _picture(images: ndarray, i: int) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -110,6 +110,14 @@ _ALL = [
 LAYOUTS = {layout.name: layout for layout in _ALL}
 
 
+def _places(manifest: Manifest, data_root: Path) -> Iterator[Path]:
+    """The folders that a manifest names; one that holds another of its own name, as archives make them, is both."""
+    for folder in (data_root / name for name in manifest.folders):
+        yield folder
+        if folder.name and (folder / folder.name).is_dir():
+            yield folder / folder.name
+
+
 def find_layout(manifest: Manifest, data_root: str | Path) -> tuple[Layout, Path] | None:
     """The first layout, and folder, in which all that it needs is there: layouts before folders, as the manifest orders them.
 
@@ -129,12 +137,12 @@ def find_layout(manifest: Manifest, data_root: str | Path) -> tuple[Layout, Path
         if name not in LAYOUTS:
             raise unknown("layout", name, LAYOUTS, f"It stands in the manifest of {manifest.name}.")
         layout = LAYOUTS[name]
-        for folder in (Path(data_root, folder) for folder in manifest.folders):
+        for folder in _places(manifest, Path(data_root)):
             missing = [need for need in layout.needs if first_match(folder, need) is None]
             if not missing:
                 return layout, folder
             if len(missing) < len(layout.needs):
-                lacking = ", ".join(need.replace("|", " or ") for need in missing)
+                lacking = ", ".join(" or ".join(need.split("|")[:2]) for need in missing)
                 begun.append(f"as layout '{name}' ({layout.describes}), {folder} lacks {lacking}")
     if begun:
         raise InputError(f"{manifest.name} is not complete: {'; '.join(begun)}. Add what is missing")

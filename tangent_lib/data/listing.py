@@ -7,13 +7,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from tangent_lib.data.folders import any_of, file_stamp
 from tangent_lib.data.manifests import Manifest, check_class_names, composed
+from tangent_lib.data.pictures import decode
 from tangent_lib.runtime.errors import InputError
 
 _SEPARATORS = r"[\s_.,:;'’\"“”()\[\]/\\&\-\u2010-\u2015]+"
@@ -21,11 +22,15 @@ _SEPARATORS = r"[\s_.,:;'’\"“”()\[\]/\\&\-\u2010-\u2015]+"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image: its name, which no other of the split has, its label, and a function that decodes it, to RGB."""
+    """One image: its name, which no other of the split has, its label, and a function that decodes it, to RGB.
+
+    Its ``stamp``, where it comes from a file, is that file's size and time of change.
+    """
 
     name: str
     label: int
     read: Callable[[], Image.Image]
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,27 +49,14 @@ class Listing:
 def first_match(folder: Path, need: str) -> Path | None:
     """What lies in a folder and fits a glob, or, of several globs divided by ``|``, the first one that anything fits.
 
+    A file goes before a folder of the same name, in which some archives put it; service files fit nothing.
+
     Example:
         >>> first_match(Path(__file__).parent, "no_such_file|list*.py").name
         'listing.py'
     """
-    for pattern in need.split("|"):
-        found = next(iter(folder.glob(pattern)), None)
-        if found is not None:
-            return found
-    return None
-
-
-def decode(source: Path | BytesIO, what: str, dataset: str) -> Image.Image:
-    """Decode an image to RGB."""
-    try:
-        with Image.open(source) as image:
-            return image.convert("RGB")
-    except Exception as error:  # decoders raise errors of any type on bytes that they do not expect
-        raise InputError(
-            f"{dataset}: {what} does not decode as an image ({type(error).__name__}: {error}). "
-            "Put a good copy in its place, from the dataset's source"
-        ) from error
+    found = [path for path in (any_of(folder, pattern) for pattern in need.split("|")) if path is not None]
+    return next((path for path in found if path.is_file()), found[0] if found else None)
 
 
 def _decode_file(root: Path, name: str, dataset: str) -> Image.Image:
@@ -73,7 +65,7 @@ def _decode_file(root: Path, name: str, dataset: str) -> Image.Image:
 
 def file_item(root: Path, name: str, label: int, dataset: str) -> Item:
     """The item of an image file, ``name`` being its path within ``root``."""
-    return Item(name, label, partial(_decode_file, root, name, dataset))
+    return Item(name, label, partial(_decode_file, root, name, dataset), file_stamp(root / name))
 
 
 def in_order(items: Iterable[Item]) -> list[Item]:

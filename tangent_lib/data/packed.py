@@ -3,6 +3,7 @@
 ``<split>.pixels`` holds height x width x 3 bytes an image, at full size, so that preprocessing sees what the files hold.
 ``<split>.safetensors`` holds, for each image, ``offsets``, ``heights``, ``widths``, ``labels`` and ``hashes``: the first
 16 bytes of the SHA-256 over height, width and pixels. The index is put in place last: where it is, the split is complete.
+``<split>.checked`` says in which state the pixels were seen to be those of the index.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,7 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
+from tangent_lib.data.folders import file_stamp
 from tangent_lib.data.listing import Item
 from tangent_lib.runtime.cores import usable_cores
 from tangent_lib.runtime.disk import full_disk, is_full
@@ -96,6 +98,32 @@ class PackedSplit:
         """Whether the pixels of image i are those that were written."""
         return content_hash(self.pixels(i)) == self.hashes[i].tobytes()
 
+    def check(self) -> None:
+        """Check that the pixels are those that were written.
+
+        In ``<split>.checked`` stand the size and time of change of the pixels when that was known last. Where these are now
+        others, as in a copy, every image is compared with its hash.
+
+        Raises:
+            InputError: if some are not.
+        """
+        note = self._path.with_suffix(".checked")
+        if note.is_file() and note.read_text() == file_stamp(self._path):
+            return
+        numbers = tqdm(range(len(self)), f"checking {self.folder.name} {self.split}", unit=" images", disable=None, delay=1)
+        bad = [i for i in numbers if not self.intact(i)]
+        if bad:
+            raise InputError(
+                f"{self._path}: {len(bad)} of {len(self)} images have changed since they were packed, the first being number "
+                f"{bad[0]}. {self._way_out}"
+            )
+        self.note_checked()
+
+    def note_checked(self) -> None:
+        """Note that the pixels, as they are now, are those that were written."""
+        with suppress(OSError):  # in a place that cannot be written they are checked each time
+            self._path.with_suffix(".checked").write_text(file_stamp(self._path))
+
     @property
     def content(self) -> str:
         """SHA-256 over all hashes and labels: equal for equal images and labels in the same order."""
@@ -125,12 +153,15 @@ def content_hash(pixels: Pixels) -> bytes:
 
 
 def find_split(folder: Path, split: str, items: Sequence[Item]) -> PackedSplit | None:
-    """The split of just these items, if it was written completely before."""
+    """The split of just these items, from files as they are now, if it was written completely before."""
     try:
         found = open_split(folder, split)
+        if found.listed != _listed(items):
+            return None
+        found.check()
     except InputError:
         return None
-    return found if found.listed == _listed(items) else None
+    return found
 
 
 def write_split(folder: Path, split: str, items: Sequence[Item], progress: bool = True) -> PackedSplit:
@@ -162,7 +193,9 @@ def write_split(folder: Path, split: str, items: Sequence[Item], progress: bool 
     finally:
         for part in parts:
             part.unlink(missing_ok=True)
-    return open_split(folder, split)
+    written = open_split(folder, split)
+    written.note_checked()
+    return written
 
 
 def _write(pixels: Path, index: Path, items: Sequence[Item], progress: bool) -> None:
@@ -204,10 +237,10 @@ def _index(items: Sequence[Item], sizes: list[tuple[int, int]], hashes: list[byt
 
 
 def _listed(items: Sequence[Item]) -> str:
-    """A digest of which items these are."""
+    """A digest of which items these are, and of the state of the files that they come from."""
     digest = hashlib.sha256()
     for item in items:
-        digest.update(f"{item.label} {item.name}\0".encode())
+        digest.update(f"{item.label} {item.name} {item.stamp}\0".encode())
     return digest.hexdigest()
 
 

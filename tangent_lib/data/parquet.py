@@ -18,8 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tangent_lib.data.listing import Item, Listing, check_range, decode, labels_of_names, numbered_classes
+from tangent_lib.data.folders import file_stamp, globbed
+from tangent_lib.data.listing import Item, Listing, check_range, labels_of_names, numbered_classes
 from tangent_lib.data.manifests import Manifest
+from tangent_lib.data.pictures import decode
 from tangent_lib.runtime.errors import InputError
 
 KEPT = 2  # row groups of a split that are held in memory: threads that decode in order may be at the seam of two
@@ -72,7 +74,8 @@ class _Rows:
     def items(self, labels: np.ndarray) -> list[Item]:
         names = [f"{path.name} {first + row}" for (path, _, first), size in zip(self._groups, np.diff(self._starts).tolist())
                  for row in range(size)]  # fmt: skip
-        return [Item(name, int(label), partial(self._image, i)) for i, (name, label) in enumerate(zip(names, labels))]
+        stamp = " ".join(map(file_stamp, self.paths))
+        return [Item(name, int(label), partial(self._image, i), stamp) for i, (name, label) in enumerate(zip(names, labels))]
 
     def _image(self, row: int) -> Image.Image:
         number = bisect_right(self._starts, row) - 1
@@ -97,7 +100,7 @@ class _Rows:
 
 def _files(folder: Path, split: str, dataset: str) -> list[Path]:
     """The files of a split, none of which is missing: their names say how many there are."""
-    paths = sorted(folder.glob(f"*/{split}-*.parquet"))
+    paths = sorted(globbed(folder, f"*/{split}-*.parquet"))
     places = sorted({path.parent.name for path in paths})
     if len(places) > 1:
         raise InputError(f"{dataset}: several folders of {folder} have parquet files, {', '.join(places)}: leave one")

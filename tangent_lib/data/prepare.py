@@ -22,15 +22,17 @@ from pydantic import BaseModel, ValidationError
 from torch.utils.data import random_split
 
 from tangent_lib.data.fetch import fetch, recorded
+from tangent_lib.data.folders import folder_stamp
 from tangent_lib.data.layouts import LAYOUTS, Layout, find_layout
-from tangent_lib.data.listing import Item, Listing
+from tangent_lib.data.listing import Item, Listing, first_match
 from tangent_lib.data.manifests import Manifest, load_manifest
-from tangent_lib.data.packed import PackedSplit, find_split, write_split
+from tangent_lib.data.packed import PackedSplit, find_split, open_split, write_split
 from tangent_lib.runtime.disk import check_disk
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.provenance import provenance
 
 MOST_HELD_OUT = 5000
+RAW_STATE = "raw.checked"  # of this machine alone: the state of the files that were read, and their folder
 SAMPLED = 16  # images decoded to estimate how much disk all take
 
 
@@ -120,7 +122,7 @@ def prepare(
     progress: bool = True,
     again: bool = False,
 ) -> Card:
-    """Prepare a dataset, unless it is prepared already.
+    """Prepare a dataset, unless it is prepared already, from files that are still there and as they were, or are gone.
 
     Args:
         name: of a manifest of kind ``images``.
@@ -136,10 +138,10 @@ def prepare(
     manifest = load_manifest(name, data_root)
     if manifest.kind != "images":
         raise InputError(f"{name} is a miniature: its images are drawn when they are needed, there is nothing to prepare")
-    card = None if again else current_card(manifest, data_root)
-    if card is not None:
-        return card
     folder = prepared_folder(data_root, name)
+    card = None if again else current_card(manifest, data_root)
+    if card is not None and not _changed(card, folder):
+        return card
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder.parent):
@@ -153,8 +155,41 @@ def prepare(
         card = None if again else current_card(manifest, data_root)
         if card is None:
             layout, raw = _find(manifest, Path(data_root), raw_root, download)
-            card = _prepare(manifest, layout, raw, folder, progress, again)
+            return _prepare(manifest, layout, raw, folder, progress, again)
+        if _changed(card, folder):
+            layout, raw, _ = _read_from(card, folder)
+            return _prepare(manifest, layout, raw, folder, progress, again)
     return card
+
+
+def _read_from(card: Card, folder: Path) -> tuple[Layout, Path, str] | None:
+    """Layout, folder and state of the files that a dataset was prepared from, while they are there."""
+    state = folder / RAW_STATE
+    stamp, _, raw = state.read_text().partition("\n") if state.is_file() else ("", "", "")
+    layout = LAYOUTS.get(card.layout)
+    if not raw or layout is None or any(first_match(Path(raw), need) is None for need in layout.needs):
+        return None
+    return layout, Path(raw), stamp
+
+
+def _changed(card: Card, folder: Path) -> bool:
+    """Whether packed images, or the files that they came from, are no longer what they were when the card was written.
+
+    Raises:
+        InputError: if packed images are not, and those files are gone.
+    """
+    source = _read_from(card, folder)
+    try:
+        for split, content in card.content.items():
+            packed = open_split(folder, split)
+            packed.check()
+            if packed.content != content:
+                raise InputError(f"{folder}: images or labels of {split} are not those that the card records")
+    except InputError:
+        if source is None:
+            raise
+        return True
+    return source is not None and folder_stamp(source[1], folder.parent) != source[2]
 
 
 def _find(manifest: Manifest, data_root: Path, raw_root: str | Path | None, download: bool) -> tuple[Layout, Path]:
@@ -184,11 +219,12 @@ def _find(manifest: Manifest, data_root: Path, raw_root: str | Path | None, down
 
 
 def _prepare(manifest: Manifest, layout: Layout, raw: Path, folder: Path, progress: bool, again: bool) -> Card:
+    raw_stamp = folder_stamp(raw, folder.parent)
     listing = layout.read(raw, manifest)
     splits = split_items(manifest, listing)
     if again and folder.exists():
-        (folder / "card.json").unlink(missing_ok=True)
         shutil.rmtree(folder)
+    (folder / "card.json").unlink(missing_ok=True)
     for left in folder.glob("*.part"):
         left.unlink()
     todo = [items for split, items in splits.items() if find_split(folder, split, items) is None]
@@ -210,6 +246,7 @@ def _prepare(manifest: Manifest, layout: Layout, raw: Path, folder: Path, progre
         manifest=_digest(manifest),
         provenance=provenance(),
     )
+    (folder / RAW_STATE).write_text(f"{raw_stamp}\n{raw.absolute()}")
     part = folder / "card.json.part"
     part.write_text(card.model_dump_json(indent=1))
     os.replace(part, folder / "card.json")

@@ -5,7 +5,6 @@ Items come by label, then by file name, as the released code's image folders giv
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from tangent_lib.data.folders import class_folders, files_below
 from tangent_lib.data.listing import (
     Item,
     Listing,
@@ -48,7 +48,7 @@ def read_folders(folder: Path, manifest: Manifest, test: str = "test") -> Listin
         )
     same_classes(manifest.name, found["train"], found["test"])
     names, labels = labels_of_folders(manifest, found["train"])
-    return Listing(names, *(in_order(_tree(root, labels, manifest.name)) for root in roots.values()), labels)
+    return Listing(names, *(class_images(root, labels, manifest.name) for root in roots.values()), labels)
 
 
 def read_eurosat(folder: Path, manifest: Manifest) -> Listing:
@@ -59,7 +59,7 @@ def read_eurosat(folder: Path, manifest: Manifest) -> Listing:
     """
     root = first_match(folder, EUROSAT_IMAGES)
     names, labels = labels_of_folders(manifest, class_folders(root))
-    items = in_order(_tree(root, labels, manifest.name))
+    items = class_images(root, labels, manifest.name)
     tenth = len(items) // 10
     if not tenth:
         raise InputError(f"{manifest.name}: {len(items)} images in {root}: at least 10 are needed to split them")
@@ -101,31 +101,29 @@ def sun397_list(name: str) -> str:
     return "|".join((Path(place) / name).as_posix() for place in SUN397_PLACES)
 
 
-def class_folders(root: Path) -> list[str]:
-    """The folders in a folder, without hidden ones."""
-    with os.scandir(root) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+def class_images(root: Path, labels: dict[str, int], dataset: str, suffixes: tuple[str, ...] = IMG_EXTENSIONS) -> list[Item]:
+    """The images of class folders, at any depth, in order.
 
-
-def _tree(root: Path, labels: dict[str, int], dataset: str) -> list[Item]:
-    items, empty = [], []
+    Raises:
+        InputError: for a class without images, or a file that links make one of two classes.
+    """
+    items, empty, homes = [], [], {}
     for name, label in labels.items():
-        files = _image_files(root / name)
-        items += [file_item(root, f"{name}/{file}", label, dataset) for file in files]
+        files = files_below(root / name, lambda file: file.lower().endswith(suffixes))
+        for real, file in files.items():
+            path = f"{name}/{file}"
+            other = homes.setdefault(real, path)
+            if other != path:
+                raise InputError(
+                    f"{dataset}: {root / path} and {root / other} are one file, by a link, and cannot be of two classes: "
+                    "remove the link"
+                )
+            items.append(file_item(root, path, label, dataset))
         if not files:
             empty.append(name)
     if empty:
         raise InputError(f"{dataset}: no images in {', '.join(str(root / name) for name in empty[:5])}")
-    return items
-
-
-def _image_files(folder: Path) -> list[str]:
-    return [
-        Path(where, file).relative_to(folder).as_posix() if where != str(folder) else file
-        for where, _, files in os.walk(folder, followlinks=True)
-        for file in files
-        if file.lower().endswith(IMG_EXTENSIONS)
-    ]
+    return in_order(items)
 
 
 def _lists(names: dict[str, tuple[str, ...]], place: Callable[[str], Path]) -> dict[str, list[str]]:

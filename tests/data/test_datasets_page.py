@@ -68,7 +68,7 @@ def test_every_layout_is_explained():
     assert set(rows) == set(LAYOUTS)
     for name in ("cars", "svhn", "resisc45", "gtsrb"):  # files that are needed under one name only
         for need in LAYOUTS[name].needs:
-            place = need.split("/")[0].split("*")[0]
+            place = need.split("|")[0].split("/")[0].split("*")[0]
             assert place in rows[name][0]
 
 

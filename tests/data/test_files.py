@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy.io import loadmat, savemat
 from small_files import samples, write
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
+from tangent_lib.data.files import _idx
 from tangent_lib.data.layouts import LAYOUTS
 from tangent_lib.data.listing import labels_of_names
 from tangent_lib.data.manifests import load_manifest
@@ -115,7 +117,7 @@ def packed(change):
     ("kind", "change", "message"),
     [
         ("images-idx3", packed(lambda data: data[:-1]), r"truncated or damaged: 9407 bytes .* 12 x 28 x 28 needs 9408"),
-        ("images-idx3", packed(lambda data: data + b"x"), "truncated or damaged: 9409 bytes"),
+        ("images-idx3", packed(lambda data: data + b"x"), "truncated or damaged: more bytes of .* 9408"),
         ("images-idx3", packed(lambda data: data[:9]), "no IDX file"),
         ("images-idx3", lambda data: data[: len(data) // 2], "cannot be read"),
         ("images-idx3", lambda data: b"<html>", "cannot be read"),
@@ -131,6 +133,26 @@ def packed(change):
 def test_a_spoilt_idx_file_is_refused(small, kind, change, message):
     with pytest.raises(InputError, match=f"MNIST: .*{message}"):
         small("MNIST", "mnist", RAW.format(kind), change)()
+
+
+def test_a_damaged_stream_within_an_idx_file_is_refused(small):
+    flip = lambda data: data[:40] + bytes(255 - value for value in data[40:80]) + data[80:]
+    with pytest.raises(InputError, match=r"MNIST: .*idx3-ubyte.gz cannot be read \("):
+        small("MNIST", "mnist", RAW.format("images-idx3"), flip)()
+
+
+def test_memory_for_an_idx_file_is_bounded_by_what_it_can_hold(tmp_path):
+    path = tmp_path / "zeros-idx3-ubyte.gz"
+    with gzip.open(path, "wb") as file:
+        file.write(bytes((0, 0, 8, 3)) + np.array([1, 28, 28], ">i4").tobytes())
+        for _ in range(200):
+            file.write(bytes(10**6))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"more bytes of values, where its header 1 x 28 x 28 needs 784"):
+        _idx(path, 3, "MNIST")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10**7
 
 
 # -- Matlab files ------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def test_images_and_labels_come_back_in_order_and_exactly(written, arrays):
         image = split.image(i)
         assert image.mode == "RGB" and image.size == array.shape[1::-1]
         assert np.array_equal(np.asarray(image), array) and split.intact(i)
-    assert sorted(path.name for path in written.iterdir()) == ["val.pixels", "val.safetensors"]
+    assert sorted(path.name for path in written.iterdir()) == ["val.checked", "val.pixels", "val.safetensors"]
 
 
 def test_pixels_of_image_files_are_those_of_the_decoder(folder, tmp_path):

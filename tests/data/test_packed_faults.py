@@ -67,7 +67,7 @@ def test_what_a_killed_process_left_is_written_over(written, arrays):
         (written / name).write_bytes(b"x" * 10_000)
     split = write_split(written, "test", items_of(arrays))
     assert all(split.intact(i) for i in range(5))
-    assert names(written) == ["test.pixels", "test.safetensors", "val.pixels", "val.safetensors"]
+    assert names(written) == [f"{split}.{kind}" for split in ("test", "val") for kind in ("checked", "pixels", "safetensors")]
 
 
 def test_killed_between_the_two_files_the_old_index_is_gone(written, arrays, monkeypatch):

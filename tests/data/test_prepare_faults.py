@@ -69,7 +69,7 @@ def test_complete_splits_are_kept_when_a_preparation_breaks_off(own, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         own(with_late(listing, stop))
     assert {path.name for path in own.folder.iterdir()} == {
-        f"{split}.{kind}" for split in ("val", "test") for kind in ("pixels", "safetensors")
+        f"{split}.{kind}" for split in ("val", "test") for kind in ("pixels", "safetensors", "checked")
     }
     assert read_dataset_card(tmp_path, "MNIST") is None
     log = tmp_path / "log"
@@ -91,10 +91,12 @@ def test_a_killed_preparation_leaves_no_trace_in_the_next(own):
     assert "train.pixels.part" in {path.name for path in own.folder.iterdir()}
     (own.folder / "old.pixels.part").write_bytes(b"left")
     card = own(listing)
-    assert {path.suffix for path in own.folder.iterdir()} == {".pixels", ".safetensors", ".json"}
+    assert {path.suffix for path in own.folder.iterdir()} == {".pixels", ".safetensors", ".checked", ".json"}
     before = everything(own.folder)
     assert own(listing, again=True).content == card.content
-    assert all(data == before[path] for path, data in everything(own.folder).items() if path.suffix != ".json")
+    assert all(
+        data == before[path] for path, data in everything(own.folder).items() if path.suffix not in (".json", ".checked")
+    )
 
 
 def test_two_processes_at_once_decode_once(own, tmp_path):

@@ -1,0 +1,56 @@
+"""What counts in folders: each real file once, and in which state files are."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tangent_lib.data.folders import any_of, file_stamp, files_below, folder_stamp, globbed
+from tangent_lib.runtime.errors import InputError
+
+
+def everything_fits(name):
+    return True
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("own/b/1", "own/b/c/2", "own/.hidden/3", "far/4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    return tmp_path / "own"
+
+
+def test_each_real_file_comes_once_by_its_own_name_before_that_of_a_link(tree):
+    (tree / "a").symlink_to("b")
+    (tree / "b" / "far").symlink_to("../../far")
+    (tree / "b" / "0").symlink_to("1")
+    found = files_below(tree, everything_fits)
+    assert sorted(found.values()) == ["b/1", "b/c/2", "b/far/4"]
+    assert all(os.path.samefile(real, tree / name) for real, name in found.items())
+
+
+def test_a_link_to_a_folder_around_it_is_refused_by_name(tree):
+    (tree / "b" / "c" / "up").symlink_to("../..")
+    with pytest.raises(InputError, match=r"b/c/up is a link to .*own, in which it lies itself: remove the link"):
+        files_below(tree, everything_fits)
+
+
+def test_a_file_goes_before_a_folder_of_its_name(tree):
+    (tree / "1").mkdir()
+    assert any_of(tree, "1") == tree / "1" and any_of(tree, "**/1") == tree / "b" / "1"
+    assert any_of(tree, "**/3") is None and list(globbed(tree, "*/3")) == []
+
+
+def test_the_stamp_of_a_folder_sees_edits_additions_and_links_but_not_what_is_left_out(tree):
+    stamps = [folder_stamp(tree, tree / "b" / "c")]
+    (tree / "b" / "c" / "2").write_text("changed")
+    assert folder_stamp(tree, tree / "b" / "c") == stamps[0]
+    os.utime(tree / "b" / "1", ns=(1, 1))
+    stamps.append(folder_stamp(tree, tree / "b" / "c"))
+    (tree / "far").symlink_to("../far")
+    stamps.append(folder_stamp(tree, tree / "b" / "c"))
+    (tree / "far" / "4").write_text("edit")
+    stamps.append(folder_stamp(tree, tree / "b" / "c"))
+    assert len(set(stamps)) == 4 and file_stamp(tree / "no") == ""

@@ -1,0 +1,432 @@
+"""Folders, links, bit depths and files as they come: what counts as an image, and what its pixels are."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from cases import Case
+from PIL import Image
+from scipy.io import savemat
+
+from tangent_lib.data.layouts import find_layout
+from tangent_lib.data.listing import Listing
+from tangent_lib.data.manifests import Manifest
+from tangent_lib.data.packed import open_split
+from tangent_lib.data.pictures import decode
+from tangent_lib.data.prepare import prepare, prepared_folder
+
+SERVICE = "service files in folders of images"
+LINKS = "links in folders of images"
+DEPTH = "bit depths and colours of images"
+FORMATS = "image files that are something else"
+NAMES = "names of files that are not text"
+PACKED = "images edited after they were packed"
+IDX = "MNIST as archives pack it, and IDX headers"
+CARS = "Cars as archives pack it"
+
+MANIFEST = (
+    "{name: Own, kind: images, description: d, source: s, licence: l, folders: [own], templates: ['a {}.'], layouts: [%s]}"
+)
+
+
+# -- trees: four training images and two test images a class -----------------------------------------------------------
+def tree(folder: Path) -> Path:
+    """Classes a and b, four training and two test images each, in one's own dataset."""
+    root = folder / "own"
+    for split, count in (("train", 6), ("test", 2)):
+        for number, name in enumerate("ab"):
+            for i in range(count):
+                path = root / split / name / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (2, 2), (i, number, count)).save(path)
+    (folder / "manifests").mkdir()
+    (folder / "manifests" / "Own.yaml").write_text(MANIFEST % "folders")
+    return root
+
+
+def own(folder: Path, layout: str = "folders", **more) -> Listing:
+    fields = {"name": "Own", "kind": "images", "description": "d", "source": "s", "licence": "l", "templates": ["a {}."]}
+    manifest = Manifest(**fields, folders=["own"], layouts=[layout], **more)
+    found, raw = find_layout(manifest, folder)
+    return found.read(raw, manifest)
+
+
+def with_files(change: Callable[[Path], object]) -> Callable[[Path], object]:
+    """What counts after a change of the tree: classes, training and test images, and which of these are new."""
+
+    def run(folder: Path) -> object:
+        root = tree(folder)
+        before = {item.name for item in own(folder).train}
+        change(root)
+        listing = own(folder)
+        return listing.classes, len(listing.train), len(listing.test), {item.name for item in listing.train} - before
+
+    return run
+
+
+def copy(name: str, to: str = "train/a") -> Callable[[Path], object]:
+    """An image's copy under a name, in the folder of a class."""
+
+    def change(root: Path) -> None:
+        path = root / to / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((root / "train/a/0.png").read_bytes())
+
+    return change
+
+
+def link(name: str, target: str) -> Callable[[Path], object]:
+    return lambda root: (root / name).symlink_to(target)
+
+
+def deeper(root: Path) -> None:
+    (root / "more").mkdir()
+    Image.new("RGB", (2, 2), (99, 9, 9)).save(root / "more" / "x.png")
+    (root / "train/a/more").symlink_to("../../more")
+
+
+def in_a_ring(root: Path) -> None:
+    for here, there in (("one", "two"), ("two", "one")):
+        (root / here).mkdir()
+        (root / here / f"to_{there}").symlink_to(f"../{there}")
+    (root / "train/a/ring").symlink_to("../../one")
+    copy("x.png", "one")(root)
+
+
+def eurosat(change: Callable[[Path], object]) -> Callable[[Path], object]:
+    """Whether the split that is drawn is the same after a change."""
+
+    def run(folder: Path) -> bool:
+        for i in range(30):
+            path = folder / "own/2750" / "ab"[i % 2] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (2, 2), (i, 0, 0)).save(path)
+        names = lambda: [item.name for item in own(folder, "eurosat").test]
+        before = names()
+        change(folder / "own/2750")
+        return names() == before
+
+    return run
+
+
+def notebook_copies(root: Path) -> None:
+    (root / "a/.ipynb_checkpoints").mkdir()
+    (root / "a/.ipynb_checkpoints/0-checkpoint.png").write_bytes((root / "a/0.png").read_bytes())
+
+
+AS_BEFORE = (["a", "b"], 12, 4, set())
+TREES = [
+    *(
+        Case(SERVICE, f"{where} {name}", with_files(copy(name, where)), right=AS_BEFORE)
+        for where, name in [
+            ("train/a", ".ipynb_checkpoints/0-checkpoint.png"),
+            ("test/b", ".ipynb_checkpoints/0-checkpoint.png"),
+            ("train/a", "@eaDir/0.png/SYNOPHOTO_THUMB_XL.jpg"),
+            ("train", "@eaDir/0.png"),
+            ("train/a", "._0.png"),
+            ("train", "__MACOSX/._0.png"),
+            ("train/a/deep", "__macosx/0.png"),
+            ("train", "lost+found/0.png"),
+            ("train", "$RECYCLE.BIN/0.png"),
+            ("train", "System Volume Information/0.png"),
+            ("train/a", "#recycle/0.png"),
+            ("train/a", "Thumbs.db"),
+            ("train/a", "THUMBS.DB/0.png"),
+            ("train", ".DS_Store"),
+            ("train/a", ".Trash-1000/files/0.png"),
+        ]
+    ),
+    Case(SERVICE, "a folder of thumbnails alone does not make a split", with_files(lambda root: [
+        (root / "test").rename(root / ".test"), copy("0.png", "test/@eaDir")(root)]), refused=r"lacks test/\*/\*"),
+    Case(SERVICE, "a notebook's copy does not redraw a split", eurosat(notebook_copies), right=True),
+    Case(SERVICE, "an image deeper in a class still counts", with_files(copy("x.png", "train/a/deep")),
+         right=(["a", "b"], 13, 4, {"a/deep/x.png"})),
+    Case(LINKS, "a class folder that holds itself", with_files(link("train/a/self", ".")), refused="a/self is a link to"),
+    Case(LINKS, "a class folder that holds its parent", with_files(link("train/a/up", "..")), refused="a/up is a link to"),
+    Case(LINKS, "a class folder that is its parent", with_files(link("train/c", "../..")), refused="train alone has c"),
+    Case(LINKS, "a link to itself by name", with_files(link("train/a/x.png", "x.png")), refused="a/x.png leads to nothing"),
+    Case(LINKS, "another class within a class", with_files(link("train/b/also", "../a")), refused="b/also/0.png and .*one"),
+    Case(LINKS, "an image of another class", with_files(link("train/b/x.png", "../a/0.png")), refused="b/x.png and .*a/0.pn"),
+    Case(LINKS, "a class under two names", with_files(link("train/c", "a")), refused="different classes|one file"),
+    Case(LINKS, "an image under two names", with_files(link("train/a/also.png", "0.png")), right=AS_BEFORE),
+    Case(LINKS, "its own deeper folder twice", with_files(lambda root: [copy("x.png", "train/a/deep")(root),
+         link("train/a/again", "deep")(root)]), right=(["a", "b"], 13, 4, {"a/deep/x.png"})),
+    Case(LINKS, "a folder made elsewhere on purpose", with_files(deeper), right=(["a", "b"], 13, 4, {"a/more/x.png"})),
+    Case(LINKS, "folders elsewhere, one in the other", with_files(in_a_ring), right=(["a", "b"], 13, 4, {"a/ring/x.png"})),
+    Case(LINKS, "an image that is gone", with_files(link("train/a/x.png", "/nowhere/x.png")), refused="x.png leads to"),
+    Case(LINKS, "a class that is gone", with_files(link("train/c", "/nowhere/c")), refused="train/c leads to nothing"),
+    Case(LINKS, "a pipe called an image", with_files(lambda root: os.mkfifo(root / "train/a/x.png")), refused="neither a"),
+    Case(NAMES, "an image's, in Latin-1", with_files(copy(os.fsdecode(b"caf\xe9.png"))), refused=r"caf\\xe9.png.*rename"),
+    Case(NAMES, "a class's, in Latin-1", with_files(copy("0.png", os.fsdecode(b"train/caf\xe9"))), refused=r"caf\\xe9"),
+    Case(NAMES, "a deeper folder's, in Shift-JIS", with_files(copy("0.png", os.fsdecode(b"train/a/\x93\xfa"))), refused="re"),
+    Case(NAMES, "an image's, with a terminal's code", with_files(copy("\x1b[31mx.png")), refused=r"\\x1b.*rename"),
+    Case(NAMES, "a class's, with a line break", with_files(copy("0.png", "train/c\nd")), refused=r"c\\nd.*rename"),
+    Case(NAMES, "an image's, in another script", with_files(copy("日本\u202f1.png")),
+         right=(["a", "b"], 13, 4, {"a/日本\u202f1.png"})),
+    Case(NAMES, "the mark of a Mac's folder", with_files(copy("Icon\r")), right=AS_BEFORE),
+]  # fmt: skip
+
+
+# -- images: 64 levels from black upwards, in 8 x 8 points -------------------------------------------------------------
+GREY = (np.arange(64, dtype=np.uint16) * 1024).reshape(8, 8)
+LEVELS = (GREY >> 8).astype(np.uint8)
+
+
+def saved(image: Image.Image, kind: str, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def png(values: np.ndarray, colour: int) -> bytes:
+    """A PNG of 16 bits a channel."""
+    chunk = lambda name, data: struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", *values.shape[1::-1], 16, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def tiff(data: bytes, order: str = "<", bits: int = 16, black: int = 1, numbers: int = 1) -> bytes:
+    """A TIFF of one channel; ``black`` is 0 where zero means white, ``numbers`` 1 unsigned, 2 signed, 3 floating-point."""
+    tags = {256: 8, 257: 8, 258: bits, 259: 1, 262: black, 273: 8, 277: 1, 278: 8, 279: len(data), 339: numbers}
+    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    return mark + struct.pack(f"{order}I", 8 + len(data)) + data + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
+
+
+def levels(data: bytes) -> object:
+    """Whether the 64 levels come out, the same in all channels."""
+    pixels = np.asarray(decode(io.BytesIO(data), "it", "Own"))
+    return "64 levels" if np.array_equal(pixels, np.repeat(LEVELS[..., None], 3, 2)) else pixels[..., 0].tolist()
+
+
+def of(data: bytes) -> Callable[[Path], object]:
+    return lambda folder: levels(data)
+
+
+def twelve_bits() -> bytes:
+    pairs = (GREY >> 4).reshape(-1, 2).tolist()
+    return b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in pairs)
+
+
+COLOUR, PALE = Image.fromarray(LEVELS).convert("RGB"), Image.fromarray(LEVELS)
+DEEP = [
+    ("PNG of 16 bits", saved(Image.fromarray(GREY), "PNG")),
+    ("PNG of 16 bits a colour", png(np.repeat(GREY[..., None], 3, 2), 2)),
+    ("PNG of 16 bits with transparency", png(np.stack([GREY, GREY], 2), 4)),
+    ("PGM up to 65535", b"P5 8 8 65535\n" + GREY.astype(">u2").tobytes()),
+    ("PGM up to 1023", b"P5 8 8 1023\n" + (GREY >> 6).astype(">u2").tobytes()),
+    ("TIFF of 16 bits", tiff(GREY.tobytes())),
+    ("TIFF of 16 bits, big-endian", tiff(GREY.astype(">u2").tobytes(), ">")),
+    ("TIFF of 16 bits, compressed", saved(Image.fromarray(GREY), "TIFF", compression="tiff_lzw")),
+    ("TIFF of 16 bits, zero white", tiff((65535 - GREY).tobytes(), black=0)),
+    ("TIFF of 12 bits", tiff(twelve_bits(), bits=12)),
+    ("palette with transparency", saved(PALE.convert("P"), "PNG", transparency=bytes(range(64)))),
+    ("grey with transparency", saved(PALE, "PNG", transparency=3)),
+    ("CMYK in a TIFF", saved(COLOUR.convert("CMYK"), "TIFF")),
+    ("RGBA in a PNG", saved(COLOUR.convert("RGBA"), "PNG")),
+    ("WebP", saved(COLOUR, "WEBP", lossless=True)),
+    ("GIF", saved(PALE, "GIF")),
+    ("BMP", saved(COLOUR, "BMP")),
+]
+NUMBERS = [
+    ("TIFF of floats", tiff(GREY.astype("f4").tobytes(), bits=32, numbers=3), "floating-point"),
+    ("PFM", b"Pf\n8 8\n-1.0\n" + GREY.astype("<f4").tobytes(), "floating-point"),
+    ("TIFF of doubles", tiff(GREY.astype("f8").tobytes(), bits=64, numbers=3), "none of BMP"),
+    ("TIFF of halves", tiff(GREY.astype("f2").tobytes(), numbers=3), "none of BMP"),
+    ("TIFF of signed numbers", tiff(GREY.astype("i2").tobytes(), numbers=2), "signed"),
+    ("TIFF of 32 bits", tiff(GREY.astype("u4").tobytes(), bits=32), "signed or 32-bit"),
+]
+OTHERS = {kind: saved(COLOUR, kind) for kind in ("EPS", "ICO", "PCX", "PDF", "SGI", "TGA", "JPEG2000")}
+
+
+def named_jpg(data: bytes) -> Callable[[Path], object]:
+    """A dataset with one image of this content, called x.jpg, prepared."""
+
+    def run(folder: Path) -> object:
+        (tree(folder) / "train/a/x.jpg").write_bytes(data)
+        return prepare("Own", folder, download=False, progress=False).counts
+
+    return run
+
+
+def in_one_bit(folder: Path) -> list[int]:
+    image = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")
+    return np.asarray(decode(io.BytesIO(saved(image, "PNG")), "it", "Own"))[0, :, 0].tolist()
+
+
+IMAGES = [
+    *(Case(DEPTH, name, of(data), right="64 levels") for name, data in DEEP),
+    *(Case(DEPTH, name, of(data), refused=why) for name, data, why in NUMBERS),
+    Case(DEPTH, "one bit", in_one_bit, right=[0, 255]),
+    *(Case(FORMATS, f"{kind} called .jpg", named_jpg(data), refused="x.jpg does not decode .*none of BMP")
+      for kind, data in OTHERS.items()),
+    Case(FORMATS, "a page called .jpg", named_jpg(b"<html></html>"), refused="x.jpg does not decode"),
+    Case(FORMATS, "an empty .jpg", named_jpg(b""), refused="x.jpg does not decode"),
+    Case(FORMATS, "PNG called .jpg", named_jpg(saved(COLOUR, "PNG")), right={"val": [0, 1], "test": [2, 2], "train": [7, 5]}),
+]  # fmt: skip
+
+
+# -- images edited after they were packed ------------------------------------------------------------------------------
+def edited(change: Callable[[Path], object]) -> Callable[[Path], object]:
+    """The brightest value of the packed test images after a change; 1 before."""
+
+    def run(folder: Path) -> int:
+        tree(folder)
+        prepare("Own", folder, download=False, progress=False)
+        change(folder)
+        prepare("Own", folder, download=False, progress=False)
+        split = open_split(prepared_folder(folder, "Own"), "test")
+        return max(int(split.pixels(i)[..., 0].max()) for i in range(len(split)))
+
+    return run
+
+
+def repaint(folder: Path) -> None:
+    path = folder / "own/test/a/1.png"
+    size = path.stat().st_size
+    Image.new("RGB", (2, 2), (77, 0, 2)).save(path)
+    assert path.stat().st_size == size
+
+
+def spoil(folder: Path) -> None:
+    with open(folder / "prepared/Own/test.pixels", "r+b") as file:
+        file.write(b"\xff")
+
+
+def spoil_alone(folder: Path) -> None:
+    (folder / "own").rename(folder / "gone")
+    spoil(folder)
+
+
+def touch(folder: Path) -> None:
+    os.utime(folder / "prepared/Own/test.pixels", (1, 1))
+
+
+def of_another_split(folder: Path) -> None:
+    for path in (folder / "prepared/Own").glob("val.*"):
+        (path.with_name(path.name.replace("val", "test"))).write_bytes(path.read_bytes())
+
+
+EDITS = [
+    Case(PACKED, "none", edited(lambda folder: None), right=1),
+    Case(PACKED, "an image of the same size in place", edited(repaint), right=77),
+    Case(PACKED, "a packed image in place", edited(spoil), right=1),
+    Case(PACKED, "a packed image whose files are gone", edited(spoil_alone), refused="have changed since they were packed"),
+    Case(PACKED, "the files gone", edited(lambda folder: (folder / "own").rename(folder / "gone")), right=1),
+    Case(PACKED, "another split's packed images", edited(of_another_split), right=1),
+    Case(PACKED, "the time of a packed file", edited(touch), right=1),
+]  # fmt: skip
+
+
+# -- MNIST and Cars as archives pack them ------------------------------------------------------------------------------
+def idx(*sizes: int, values: int | None = None) -> bytes:
+    count = int(np.prod(sizes)) if values is None else values
+    return bytes((0, 0, 8, len(sizes))) + np.array(sizes, ">i4").tobytes() + bytes(count)
+
+
+def mnist(place: Callable[[Path, str], Path], sizes: tuple[int, ...] = (3, 2, 2), ending: str = "", **more) -> Callable:
+    def run(folder: Path) -> object:
+        for prefix in ("train", "t10k"):
+            for kind, shape in (("images-idx3", sizes), ("labels-idx1", sizes[:1])):
+                path = place(folder / "own", f"{prefix}-{kind}-ubyte{ending}")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                data = idx(*shape, **(more if len(shape) > 1 else {"values": max(0, shape[0])}))
+                path.write_bytes(gzip.compress(data) if ending else data)
+        listing = own(folder, "mnist", classes=["0", "1"])
+        return len(listing.train), len(listing.test)
+
+    return run
+
+
+def two_of_them(root: Path, name: str) -> Path:
+    (root / "other").mkdir(parents=True, exist_ok=True)
+    (root / "other" / name).write_bytes(idx(1, 2, 2))
+    return root / name
+
+
+def twice(root: Path, name: str) -> Path:
+    (root / name).mkdir(parents=True)
+    (root / name.replace("-idx", ".idx")).write_bytes(idx(3, 2, 2) if "images" in name else idx(3))
+    return root / name / name
+
+
+def linked(root: Path, name: str) -> Path:
+    root.mkdir(exist_ok=True)
+    (root.parent / "elsewhere").mkdir(exist_ok=True)
+    if not (root / "raw").is_symlink():
+        (root / "raw").symlink_to(root.parent / "elsewhere")
+    return root / "raw" / name
+
+
+def beside(root: Path, name: str) -> Path:
+    (root / "@eaDir" / name).mkdir(parents=True)
+    return root / name
+
+
+def plainly(root: Path, name: str) -> Path:
+    return root / name
+
+
+NESTED_CARS = {  # as archives of the hub for data science give them
+    "images": "cars_{0}/cars_{0}", "meta": "car_devkit/devkit/cars_meta.mat",
+    "train": "car_devkit/devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat",
+}  # fmt: skip
+
+
+def cars(**places: str) -> Callable[[Path], object]:
+    places = NESTED_CARS | places
+
+    def run(folder: Path) -> object:
+        root = folder / "own"
+        content = {"meta": {"class_names": np.array(["a", "b"], object)}}
+        for split in ("train", "test"):
+            images = root / places["images"].format(split)
+            images.mkdir(parents=True)
+            for i in range(4):
+                Image.new("L", (2, 2), 40 * i).save(images / f"{i:05}.jpg")
+            rows = [(f"{i:05}.jpg", 1 + i % 2) for i in range(4)]
+            content[split] = {"annotations": np.array(rows, [("fname", object), ("class", object)])}
+        for name, values in content.items():
+            (root / places[name]).parent.mkdir(parents=True, exist_ok=True)
+            savemat(root / places[name], values)
+        listing = own(folder, "cars")
+        return [item.label for item in listing.train], [item.read().getpixel((0, 0))[0] for item in listing.test]
+
+    return run
+
+
+FOUND = ([0, 1, 0, 1], [0, 40, 80, 120])
+small = partial(mnist, plainly)
+ARCHIVES = [
+    Case(IDX, "plain", small(), right=(3, 3)),
+    Case(IDX, "compressed", small(ending=".gz"), right=(3, 3)),
+    Case(IDX, "a folder of the file's name around it", mnist(lambda root, name: root / name / name), right=(3, 3)),
+    Case(IDX, "a folder of the file's name, and the file beside", mnist(twice), right=(3, 3)),
+    Case(IDX, "an empty folder of the file's name beside", mnist(beside), right=(3, 3)),
+    Case(IDX, "a linked folder raw", mnist(linked), right=(3, 3)),
+    Case(IDX, "two different ones", mnist(two_of_them), refused="both there and differ"),
+    Case(IDX, "a negative number of images", small((-3, 2, 2), values=12), refused="-3 x 2 x 2"),
+    Case(IDX, "two negative sizes", small((3, -2, -2), values=12), refused="3 x -2 x -2"),
+    Case(IDX, "images of no height", small((3, 0, 2), values=0), refused="3 x 0 x 2"),
+    Case(IDX, "no images", small((0, 2, 2), values=0), refused="0 x 2 x 2"),
+    Case(IDX, "a header of 8 GB, compressed", small((2**21, 64, 64), ".gz", values=99), refused="values at most"),
+    Case(IDX, "a header of 8 GB", small((2**21, 64, 64), values=99), refused="values at most"),
+    Case(IDX, "more behind the values, compressed", small((3, 2, 2), ".gz", values=10**7), refused="more bytes of values"),
+    Case(CARS, "folders twice, devkit in car_devkit", cars(), right=FOUND),
+    Case(CARS, "as it was distributed", cars(images="cars_{0}", meta="devkit/cars_meta.mat",
+         train="devkit/cars_train_annos.mat"), right=FOUND),
+    Case(CARS, "all annotations in devkit", cars(test="devkit/cars_test_annos_withlabels.mat"), right=FOUND),
+    Case(CARS, "an annotation in a folder of its name", cars(test="cars_test_annos_withlabels.mat/" * 2), right=FOUND),
+    Case(CARS, "no labels of test", cars(test="devkit/cars_test_annos.mat"), refused="lacks cars_test_annos_withlabels.mat"),
+]  # fmt: skip
+
+CASES = [*TREES, *IMAGES, *EDITS, *ARCHIVES]
