@@ -82,7 +82,7 @@ def export_task_vector(tau: Params, folder: Path, card: TaskVectorCard) -> Path:
         >>> load_file(path)
         {'proj': tensor([1., 1.])}
     """
-    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {FILE, CARD}):
+    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.glob("[!.]*")} - {FILE, CARD}):
         raise InputError(f"'{folder}' holds something else: name an empty folder, or one that is not there, with --to")
     unfit = sorted(name for name, value in tau.items() if not value.isfinite().all())
     if unfit or not tau:

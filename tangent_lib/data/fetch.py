@@ -108,7 +108,7 @@ def _first(manifest: Manifest, sources: list[Download], folder: Path) -> Fetched
         stage = folder / STAGE / _slug(source)
         try:
             _check_room(manifest, source, stage)
-            tree, revision = _from_hub(source, stage) if source.hub else _from_files(source, stage)
+            tree, revision = _from_hub(source, stage) if source.hub else _from_files(source, stage, _most(manifest))
             place(tree, folder)
         except DiskFull:  # so it is for the other sources
             raise
@@ -143,6 +143,11 @@ def _by_hand(manifest: Manifest, data_root: Path) -> str:
 
 def _gigabytes(manifest: Manifest) -> float:
     return manifest.gigabytes.download + manifest.gigabytes.prepared if manifest.gigabytes else 0.0
+
+
+def _most(manifest: Manifest) -> float | None:
+    """How many bytes an archive may hold: twice what the dataset takes, which its manifest gives about."""
+    return 2e9 * _gigabytes(manifest) if manifest.gigabytes else None
 
 
 def _check_room(manifest: Manifest, source: Download, stage: Path) -> None:
@@ -220,7 +225,7 @@ def _hub_reason(source: Download, error: BaseException) -> str:
         error = error.__cause__
 
 
-def _from_files(source: Download, stage: Path) -> tuple[Path, str]:
+def _from_files(source: Download, stage: Path, most: float | None) -> tuple[Path, str]:
     """Download the files, check them, unpack the archives; returns the folder and the checksums."""
     with needs_extra("data", "downloading files"):
         from tangent_lib.data.resume import fetch_file
@@ -239,7 +244,7 @@ def _from_files(source: Download, stage: Path) -> tuple[Path, str]:
     for target, file in targets.items():
         if is_archive(target):
             try:
-                unpack(packed / target, unpacked / file.to)
+                unpack(packed / target, unpacked / file.to, most)
             except DiskFull:
                 raise
             except InputError:

@@ -122,6 +122,7 @@ class Manifest(BaseModel, extra="forbid", frozen=True):
     licence: str
     folders: list[str] = Field([], description="where images may lie in data_root already; downloads go to the first")
     layouts: list[str] = Field(["folders"], description="how they may lie there, in order of preference")
+    columns: dict[Literal["image", "label"], str] = Field({}, description="of parquet files, where there are several")
     downloads: list[Download] = Field([], description="in order of preference")
     split: str = Field("", description="how train and test come about")
     sizes: Sizes | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from bisect import bisect_right
 from collections import OrderedDict
@@ -12,28 +11,34 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+from pydantic import BaseModel, ValidationError
 
 from tangent_lib.data.folders import file_stamp, globbed
 from tangent_lib.data.listing import Item, Listing, check_range, labels_of_names, numbered_classes
 from tangent_lib.data.manifests import Manifest
 from tangent_lib.data.pictures import decode
-from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.disk import in_words
+from tangent_lib.runtime.errors import InputError, unknown
 
+LEAST_OF_A_ROW = 16  # bytes of a file for each of its rows; where there are fewer, images are missing or all one
+LARGEST_GROUP = 2e9  # bytes of a row group, which is read as a whole
 KEPT = 2  # row groups of a split that are held in memory: threads that decode in order may be at the seam of two
 
 
 def read_parquet(folder: Path, manifest: Manifest, test: str = "test") -> Listing:
     """``<folder>/train-*.parquet`` and ``<folder>/test-*.parquet``, or another split for test.
 
-    The image column holds bytes. The label column holds numbers, whose class names stand in the files or, if not, are those
-    of the manifest; or it holds the names.
+    Columns are those that the manifest names, or the only ones of their kind in a file, or called image and label. Images are
+    bytes. Labels are numbers, whose class names stand in the files or, if not, are those of the manifest; or they are names.
+    Before rows are read, it is checked that there can be so many. Images that are one are held in memory once.
     """
-    splits = [_Rows(_files(folder, split, manifest.name), manifest.name) for split in ("train", test)]
+    splits = [_Rows(_files(folder, split, manifest.name), manifest) for split in ("train", test)]
     where = [str(rows.paths[0]) for rows in splits]
     found, labels = _numbers(splits, manifest.name)
     if found is None:
@@ -49,25 +54,27 @@ def read_parquet(folder: Path, manifest: Manifest, test: str = "test") -> Listin
 class _Rows:
     """The rows of the files of a split: labels at once, images when they are asked for."""
 
-    def __init__(self, paths: list[Path], dataset: str):
-        self.paths, self._dataset = paths, dataset
+    def __init__(self, paths: list[Path], manifest: Manifest):
+        self.paths, self._dataset = paths, manifest.name
         self._groups: list[tuple[Path, int, int]] = []  # file, number of the row group, first of its rows in the file
         self._starts = [0]  # first row of each group in the split
         self._kept: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
         self._lock = Lock()
         named, labels = set(), []
         for path in paths:
-            with _open(path, dataset) as file:
-                self._image_column, label_column, names = _columns(file.schema_arrow, path, dataset)
-                named.add(names)
-                labels.append(_labels(file.read(columns=[label_column]).column(0), path, dataset))
+            with _open(path, manifest.name) as file:
+                self._image_column, label_column, names = _columns(file.schema_arrow, path, manifest)
+                _check_size(file.metadata, path, manifest, self._starts[-1])
+            named.add(names)
+            with _open(path, manifest.name, label_column) as file:
+                labels.append(_labels(file.read(columns=[label_column]).column(0), path, manifest.name))
                 first = 0
                 for group in range(file.num_row_groups):
                     self._groups.append((path, group, first))
                     first += file.metadata.row_group(group).num_rows
                     self._starts.append(self._starts[-1] + file.metadata.row_group(group).num_rows)
         if len(named) > 1:
-            raise InputError(f"{dataset}: the files beside {paths[0]} name different classes: take all from one source")
+            raise InputError(f"{manifest.name}: the files beside {paths[0]} name different classes: take all from one source")
         self.class_names: tuple[str, ...] | None = named.pop()
         self.labels = np.concatenate(labels)
 
@@ -82,17 +89,20 @@ class _Rows:
         path, _, first = self._groups[number]
         row -= self._starts[number]
         what = f"row {first + row} of {path}"
-        data = self._group(number)[row].as_py()["bytes"]
-        if data is None:
+        image = self._group(number)[row].as_py()
+        if image is None:
+            raise InputError(f"{self._dataset}: {what} has no image: take a file with all images in it, or leave the row out")
+        if image["bytes"] is None:
             raise InputError(f"{self._dataset}: {what} has only the path of an image: take a file with the images in it")
-        return decode(io.BytesIO(data), what, self._dataset)
+        return decode(io.BytesIO(image["bytes"]), what, self._dataset)
 
     def _group(self, number: int) -> pa.ChunkedArray:
         with self._lock:
             if number not in self._kept:
                 path, group, _ = self._groups[number]
-                with _open(path, self._dataset) as file:
-                    self._kept[number] = file.read_row_group(group, columns=[f"{self._image_column}.bytes"]).column(0)
+                column = f"{self._image_column}.bytes"
+                with _open(path, self._dataset, column) as file:
+                    self._kept[number] = file.read_row_group(group, columns=[column]).column(0)
                 if len(self._kept) > KEPT:
                     self._kept.popitem(last=False)
             return self._kept[number]
@@ -119,32 +129,88 @@ def _files(folder: Path, split: str, dataset: str) -> list[Path]:
 
 
 @contextmanager
-def _open(path: Path, dataset: str) -> Iterator[pq.ParquetFile]:
+def _open(path: Path, dataset: str, column: str | None = None) -> Iterator[pq.ParquetFile]:
+    """A parquet file; of the column, what is often the same is read once and not as often as it is there."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, read_dictionary=[column] if column else None) as file:
             yield file
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{dataset}: {path} cannot be read as parquet ({error}): put a good copy in its place") from error
 
 
-def _columns(schema: pa.Schema, path: Path, dataset: str) -> tuple[str, str, tuple[str, ...] | None]:
-    """The columns of images and of labels, and the class names, which the hub keeps in the schema's metadata."""
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    kinds = {name: feature.get("_type") for name, feature in features.items() if isinstance(feature, dict)}
-    image = _column([name for name, kind in kinds.items() if kind == "Image"], "image", schema)
-    label = _column([name for name, kind in kinds.items() if kind == "ClassLabel"], "label", schema)
-    if image is None or label is None or not _has_bytes(schema.field(image).type):
+def _check_size(metadata: pq.FileMetaData, path: Path, manifest: Manifest, before: int) -> None:
+    """Check, from what a file says of itself, that its rows can be the images of a split."""
+    rows, size = metadata.num_rows, path.stat().st_size
+    most = manifest.sizes and manifest.sizes.train + manifest.sizes.test
+    if most and before + rows > most:
         raise InputError(
-            f"{dataset}: {path} has columns {', '.join(schema.names)}; an image column of structs with a field 'bytes' and a "
-            "label column are needed, called image and label if the file's metadata do not say which they are"
+            f"{manifest.name}: {path} has {rows:,} rows, with the files before it more than the {most:,} images that the "
+            "manifest gives: correct `sizes` there, or take other files"
         )
-    names = features.get(label, {}).get("names")
+    if rows * LEAST_OF_A_ROW > size:
+        raise InputError(
+            f"{manifest.name}: {path} has {rows:,} rows in {in_words(size)}: their images are missing, or one and the same. "
+            "Take a file with the images in it"
+        )
+    largest = max((metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)), default=0)
+    if largest > LARGEST_GROUP:
+        raise InputError(
+            f"{manifest.name}: {path} has a row group of {in_words(largest)}, at most {in_words(LARGEST_GROUP)} are read "
+            "at once: write it anew in smaller ones, with pyarrow's row_group_size=1000"
+        )
+
+
+class _Info(BaseModel):
+    features: dict[str, Any] = {}
+
+
+class _HubMetadata(BaseModel):
+    """What the hub keeps in the metadata of a schema, as far as it is needed here."""
+
+    info: _Info = _Info()
+
+
+class _ClassLabel(BaseModel):
+    names: list[str] | None = None
+
+
+def _columns(schema: pa.Schema, path: Path, manifest: Manifest) -> tuple[str, str, tuple[str, ...] | None]:
+    """The columns of images and of labels, and the class names."""
+    try:
+        features = _HubMetadata.model_validate_json((schema.metadata or {}).get(b"huggingface", b"{}")).info.features
+        image = _column("image", "Image", features, schema, path, manifest)
+        label = _column("label", "ClassLabel", features, schema, path, manifest)
+        names = _ClassLabel.model_validate(features.get(label, {})).names
+    except ValidationError as error:
+        raise InputError(
+            f"{manifest.name}: the metadata 'huggingface' of {path} are not as the hub writes them "
+            f"({error.errors()[0]['msg']}): take the file from its source again, or write it anew without them"
+        ) from error
+    unique = len(set(schema.names)) == len(schema.names)
+    if not unique or image is None or label is None or not _has_bytes(schema.field(image).type):
+        raise InputError(
+            f"{manifest.name}: {path} has columns {', '.join(schema.names)}; an image column of structs with a field 'bytes' "
+            "and a label column are needed, called image and label if neither the file's metadata nor `columns: {image: ..., "
+            "label: ...}` in the manifest say which they are"
+        )
     return image, label, None if names is None else tuple(names)
 
 
-def _column(candidates: list[str], usual: str, schema: pa.Schema) -> str | None:
-    """The only candidate; of several, or of none, the one with the usual name."""
-    name = candidates[0] if len(candidates) == 1 else usual
+def _column(role: str, kind: str, features: dict, schema: pa.Schema, path: Path, manifest: Manifest) -> str | None:
+    """The column that the manifest names; or the only candidate; or, of several or of none, the one with the usual name."""
+    if role in manifest.columns:
+        if manifest.columns[role] not in schema.names:
+            way_out = f"These are in {path}: correct `columns` in the manifest of {manifest.name}."
+            raise unknown(f"{role} column", manifest.columns[role], schema.names, way_out)
+        return manifest.columns[role]
+    typed = [name for name, feature in features.items() if isinstance(feature, dict) and feature.get("_type") == kind]
+    candidates = [name for name in typed if name in schema.names]
+    name = candidates[0] if len(candidates) == 1 else role
+    if len(candidates) > 1 and role not in candidates:
+        raise InputError(
+            f"{manifest.name}: {path} has several {role} columns, {', '.join(candidates)}: name the one to take in the "
+            f"manifest, such as `columns: {{{role}: {candidates[0]}}}`"
+        )
     return name if name in schema.names else None
 
 
@@ -153,13 +219,17 @@ def _has_bytes(kind: pa.DataType) -> bool:
 
 
 def _labels(column: pa.ChunkedArray, path: Path, dataset: str) -> np.ndarray:
-    kind = column.type
+    coded = pa.types.is_dictionary(column.type)
+    kind = column.type.value_type if coded else column.type
     if column.null_count or not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise InputError(
             f"{dataset}: labels in {path} are of type {kind}, and {column.null_count} are missing: numbers or names are "
             "needed, one in each row"
         )
-    return column.to_numpy()
+    if not coded:
+        return column.to_numpy()
+    whole = column.unify_dictionaries().combine_chunks()
+    return whole.dictionary.to_numpy(zero_copy_only=False)[whole.indices.to_numpy()]
 
 
 def _numbers(splits: list[_Rows], dataset: str) -> tuple[list[str] | None, list[np.ndarray]]:

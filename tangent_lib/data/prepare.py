@@ -288,6 +288,8 @@ def _gigabytes(items: list[Item]) -> float:
 def _digest(manifest: Manifest) -> str:
     """Of what in a manifest determines the prepared form, besides the files."""
     relevant = {"classes": manifest.classes, "control": manifest.control}
+    if manifest.columns:
+        relevant["columns"] = manifest.columns
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]
 
 

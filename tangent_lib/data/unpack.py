@@ -1,29 +1,34 @@
 """Archives: looked through as a whole before anything is written, unpacked into a hidden folder, then moved into place.
 
-Nothing may leave the target: no absolute name, no ``..``, no link that points out, no device. What is unpacked is there
-entirely or not at all, and a file that lies there already is never replaced by another one.
+Nothing may leave the target: no absolute name, no ``..``, no link that points out, no device. Every name is one that people
+can read and the disk can tell from the others. What is unpacked is there entirely or not at all, and a file that lies there
+already, or that came before in the archive, is never replaced by another one.
 """
 
 from __future__ import annotations
 
 import filecmp
 import gzip
+import hashlib
 import os
 import re
 import shutil
 import stat
 import tarfile
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from tqdm import tqdm
 
-from tangent_lib.runtime.disk import check_disk, full_disk, is_full
+from tangent_lib.runtime.disk import free_bytes, full_disk, in_words, is_full
 from tangent_lib.runtime.errors import InputError, unknown
 
 CHUNK = 1 << 20
+MOST_ENTRIES = 2_000_000  # ImageNet has 1.3 million; each takes about a kilobyte of memory
 
 
 def is_archive(name: str) -> bool:
@@ -50,16 +55,18 @@ def _absolute(name: str) -> bool:
     return re.match(r"[/\\]|[A-Za-z]:", name) is not None
 
 
-def unpack(archive: Path, to: Path) -> None:
+def unpack(archive: Path, to: Path, most: float | None = None) -> None:
     """Unpack an archive into a folder, which may exist; all of it or nothing. The archive stays.
 
     Args:
         archive: a .zip, .tar, .tar.gz or .tgz; of a .gz the one file, without that ending.
         to: files that lie there already and are the same are left; different ones are never replaced.
+        most: bytes that it may hold; by default a gigabyte and a hundred times its own size. Not much more is read of one
+            that holds more, and never more than ``MOST_ENTRIES`` entries.
 
     Raises:
-        InputError: if it is no archive or a damaged one, if one of its entries would leave the folder, if it would
-            replace a file by another.
+        InputError: if it is no archive or a damaged one, if one of its entries would leave the folder, if two would be one
+            file, if it would replace a file by another, if it holds more than it may.
         DiskFull: if there is not enough room for what it says it holds.
 
     Example:
@@ -79,13 +86,13 @@ def unpack(archive: Path, to: Path) -> None:
     temporary = to / f".unpacking-{archive.name}"
     total = 0
     try:
-        for size in kind.sizes(archive):
-            total += size
-            check_disk(to, total / 1e9, f"{archive.name}, unpacked,")
-        if not total:
-            raise InputError(f"{archive} is empty")
         shutil.rmtree(temporary, ignore_errors=True)  # of an earlier run that was killed
         temporary.mkdir(parents=True)
+        for total in _totals(archive, kind.sizes(archive, _Names(archive, temporary)), most):
+            if total > free_bytes(to):
+                raise full_disk(f"{archive.name}, unpacked,", total, to)
+        if not total:
+            raise InputError(f"{archive} is empty")
         with tqdm(total=total, desc=f"unpacking {archive.name}", **BYTES_BAR) as bar:
             for size in kind.extract(archive, temporary):
                 bar.update(size)
@@ -95,11 +102,24 @@ def unpack(archive: Path, to: Path) -> None:
     except Exception as error:  # damage makes the readers of archives raise errors of many kinds
         if is_full(error):
             raise full_disk(f"{archive.name}, unpacked,", total, to) from error
-        raise InputError(f"{archive} cannot be unpacked into {to}: {error or type(error).__name__}") from error
+        said = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
+        raise InputError(f"{archive} cannot be unpacked into {to}: {said}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if new and to.is_dir() and not any(to.iterdir()):
             to.rmdir()
+
+
+def _totals(archive: Path, sizes: Iterator[int], most: float | None) -> Iterator[int]:
+    """How much an archive holds up to each of its entries, while that is not too much."""
+    allowed = 1e9 + 100 * archive.stat().st_size if most is None else most
+    for number, total in enumerate(accumulate(sizes), start=1):
+        if total > allowed or number > MOST_ENTRIES:
+            raise InputError(
+                f"{archive} holds more than {in_words(allowed)}, unpacked, or more than {MOST_ENTRIES:,} entries: give or "
+                "correct `gigabytes` in the manifest, or unpack it by hand"
+            )
+        yield total
 
 
 def place(tree: Path, to: Path) -> None:
@@ -124,67 +144,149 @@ def _moves(tree: Path, to: Path) -> Iterator[tuple[Path, Path]]:
             raise InputError(f"{target} is there already and differs from the one to be put there: move it away")
 
 
-# -- the kinds of archive: first the size of each entry, once it is checked; then each extracted ------------------------
+# -- names -------------------------------------------------------------------------------------------------------------
 def _refused(archive: Path, name: str, why: str) -> InputError:
-    return InputError(f"{archive} is refused, nothing was unpacked: its entry '{name}' {why}")
+    return InputError(f"{archive} is refused, nothing was unpacked: its entry {name!r} {why}")
 
 
-def _zip_sizes(archive: Path) -> Iterator[int]:
-    with zipfile.ZipFile(archive) as file:
+class _Names:
+    """The names of an archive's entries: none leaves the folder, none steers a terminal, no two are one on the disk."""
+
+    def __init__(self, archive: Path, folder: Path):
+        self._archive, self._spelt = archive, {}
+        self._folds = folder.with_name(folder.name.swapcase()).exists()  # disks on which A and a are one
+
+    def check(self, name: str) -> PurePosixPath:
+        if leaves(name):
+            raise _refused(self._archive, name, "would leave the target folder")
+        odd = _ODD.search(name)
+        if odd:
+            why = "has a name that is not in UTF-8" if "\ud800" <= odd[0] <= "\udfff" else "has control codes in its name"
+            raise _refused(self._archive, name, f"{why}: unpack it by hand, under other names")
+        path = PurePosixPath(name)
+        for each in map(str, (*reversed(path.parents), path)):
+            composed = unicodedata.normalize("NFC", each)
+            other = self._spelt.setdefault(composed.casefold() if self._folds else composed, each)
+            if other != each:
+                why = f"would be one with {other!a}, on this disk or on others: unpack it by hand, under other names"
+                raise _refused(self._archive, each, why)
+        return path
+
+
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+# -- the kinds of archive: first the size of each entry, once it is checked; then each extracted ------------------------
+def _zip_entries(archive: Path) -> Iterator[tuple[zipfile.ZipFile, zipfile.ZipInfo]]:
+    """The entries under their names: in UTF-8, as the Mac's archiver leaves unsaid, and with / where Windows wrote \\."""
+    with zipfile.ZipFile(archive) as file, archive.open("rb") as beginning:
+        if beginning.read(4) == _ZIP_ENTRY and min(info.header_offset for info in file.infolist()) > 0:
+            raise zipfile.BadZipFile("another archive stands before it in the same file")
         for info in file.infolist():
-            if leaves(info.filename):
-                raise _refused(archive, info.filename, "would leave the target folder")
-            if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _refused(archive, info.filename, "is a link or a device")
-            if info.flag_bits & 1:
-                raise _refused(archive, info.filename, "is encrypted")
-            yield info.file_size
+            name = info.orig_filename
+            if not info.flag_bits & _ZIP_UTF8:
+                name = name.encode("cp437").decode("utf-8", "surrogateescape")
+            info.filename = name.replace("\\", "/")
+            if not info.filename.endswith(_MAC_ICON):
+                yield file, info
+
+
+_MAC_ICON = "Icon\r"  # a Mac's file for a folder with a picture of its own
+_ZIP_ENTRY = b"PK\3\4"  # what an entry begins with
+_ZIP_ENCRYPTED, _ZIP_UTF8 = 1, 1 << 11  # bits of an entry's flags
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+
+
+def _zip_sizes(archive: Path, names: _Names) -> Iterator[int]:
+    found: dict[PurePosixPath, tuple[int, int]] = {}
+    for _, info in _zip_entries(archive):
+        path = names.check(info.filename)
+        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise _refused(archive, info.filename, "is a link or a device")
+        if info.flag_bits & _ZIP_ENCRYPTED:
+            raise _refused(archive, info.filename, "is encrypted: unpack it by hand")
+        if info.compress_type not in _ZIP_METHODS:
+            raise _refused(archive, info.filename, f"is packed by method {info.compress_type}: unpack it by hand")
+        if not info.is_dir() and found.setdefault(path, (info.CRC, info.file_size)) != (info.CRC, info.file_size):
+            raise _refused(archive, info.filename, "is there twice, with different contents: unpack it by hand")
+        yield info.file_size
 
 
 def _zip_extract(archive: Path, to: Path) -> Iterator[int]:
-    with zipfile.ZipFile(archive) as file:
-        for info in file.infolist():
-            file.extract(info, to)
-            yield info.file_size
+    for file, info in _zip_entries(archive):
+        file.extract(info, to)
+        yield info.file_size
 
 
 class _Header(tarfile.TarInfo):
-    """Makes a damaged header an error; tarfile alone takes one for the end of the archive."""
+    """Makes a damaged header, none at all, and one that would fill the memory an error; tarfile alone takes the first two
+    for the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf, encoding, errors):
         try:
-            return super().frombuf(buf, encoding, errors)
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.EmptyHeaderError as error:
+            raise tarfile.ReadError("it ends without the mark of its end, cut off perhaps") from error
         except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
             raise tarfile.ReadError(f"a damaged header ({error})") from error
+        if header.type in _OF_THE_NEXT and header.size > CHUNK:
+            raise tarfile.ReadError(f"a header of {in_words(header.size)}")
+        return header
 
 
-def _tar_sizes(archive: Path) -> Iterator[int]:
-    files: set[PurePosixPath] = set()
-    links: dict[PurePosixPath, str] = {}
-    with tarfile.open(archive, tarinfo=_Header) as file:
+_OF_THE_NEXT = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_PADDING = 64 * CHUNK  # more than any program writes behind the end of an archive
+
+
+def _tar_entries(archive: Path, to_the_end: bool = False) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """The entries under their names, with / where Windows wrote \\; perhaps checked up to the end of the file."""
+    with tarfile.open(archive, tarinfo=_Header, encoding="utf-8") as file:
         for member in file:
-            if leaves(member.name):
-                raise _refused(archive, member.name, "would leave the target folder")
-            path = PurePosixPath(member.name)
-            if any(each in links for each in (path, *path.parents)):
-                raise _refused(archive, member.name, "would be written through a link")
-            if member.isreg():
-                files.add(path)
-                yield member.size
-            elif member.islnk():  # its target is named from the root of the archive, and came before
-                if PurePosixPath(member.linkname) not in files:
-                    raise _refused(archive, member.name, f"is a hard link to '{member.linkname}', which is not in it")
-                files.add(path)
-            elif member.issym() and path not in files:
-                links[path] = member.linkname
-            elif not member.isdir():
-                raise _refused(archive, member.name, "is a device, a pipe, or a link in the place of a file")
-        while file.fileobj.read(CHUNK):  # up to the checksum of a compressed archive, which comes behind the padding
-            pass
+            member.name = member.name.replace("\\", "/")
+            member.linkname = member.linkname.replace("\\", "/")
+            if not member.name.endswith(_MAC_ICON):
+                yield file, member
+        padding = 0
+        while to_the_end and (chunk := file.fileobj.read(CHUNK)):  # of a compressed archive that is where its checksum stands
+            padding += len(chunk)
+            if b"ustar" in chunk or padding > _PADDING:
+                raise tarfile.ReadError("it goes on behind its end, perhaps with another archive")
+
+
+def _tar_sizes(archive: Path, names: _Names) -> Iterator[int]:
+    files: dict[PurePosixPath, tarfile.TarInfo] = {}
+    links: dict[PurePosixPath, str] = {}
+    twice: list[tuple[str, tarfile.TarInfo, tarfile.TarInfo]] = []
+    for _, member in _tar_entries(archive, to_the_end=True):
+        path = names.check(member.name)
+        if any(each in links for each in (path, *path.parents)):
+            raise _refused(archive, member.name, "would be written through a link")
+        if member.isreg() or member.islnk():
+            meant = member if member.isreg() else files.get(PurePosixPath(member.linkname))  # from the root of the archive
+            if meant is None:
+                raise _refused(archive, member.name, f"is a hard link to {member.linkname!r}, which is not in it")
+            if files.setdefault(path, meant) is not meant:
+                twice.append((member.name, files[path], meant))
+        elif member.issym() and path not in files:
+            links[path] = member.linkname
+        elif not member.isdir():
+            raise _refused(archive, member.name, "is a device, a pipe, or a link in the place of a file")
+        yield member.size if member.isreg() else 0
     for path, target in links.items():
         if _points_out(path, target, links):
-            raise _refused(archive, str(path), f"is a link to '{target}', out of the target folder")
+            raise _refused(archive, str(path), f"is a link to {target!r}, out of the target folder")
+    contents = _contents(archive, [each for _, *both in twice for each in both])
+    for name, first, second in twice:
+        if contents[first.offset] != contents[second.offset]:
+            raise _refused(archive, name, "is there twice, with different contents: unpack it by hand")
+
+
+def _contents(archive: Path, members: list[tarfile.TarInfo]) -> dict[int, bytes]:
+    """Digests of some files by their place, in whose order they are read: to go back would be to decompress all anew."""
+    with tarfile.open(archive, tarinfo=_Header) as file:
+        by_place = sorted({member.offset: member for member in members}.items())
+        return {place: hashlib.file_digest(file.extractfile(each), "sha256").digest() for place, each in by_place}
 
 
 def _points_out(path: PurePosixPath, target: str, links: dict[PurePosixPath, str]) -> bool:
@@ -212,16 +314,15 @@ _SAFE = {"filter": "data"} if hasattr(tarfile, "data_filter") else {"set_attrs":
 
 
 def _tar_extract(archive: Path, to: Path) -> Iterator[int]:
-    with tarfile.open(archive, tarinfo=_Header) as file:
-        for member in file:
-            if member.isdir():  # without filters tarfile would make it with mode 700
-                (to / member.name).mkdir(parents=True, exist_ok=True)
-            else:
-                file.extract(member, to, **_SAFE)
-            yield member.size
+    for file, member in _tar_entries(archive):
+        if member.isdir():  # without filters tarfile would make it with mode 700
+            (to / member.name).mkdir(parents=True, exist_ok=True)
+        else:
+            file.extract(member, to, **_SAFE)
+        yield member.size
 
 
-def _gz_sizes(archive: Path) -> Iterator[int]:
+def _gz_sizes(archive: Path, names: _Names) -> Iterator[int]:
     with gzip.open(archive) as file:
         while chunk := file.read(CHUNK):
             yield len(chunk)
@@ -234,7 +335,7 @@ def _gz_extract(archive: Path, to: Path) -> Iterator[int]:
 
 
 class _Kind(NamedTuple):
-    sizes: Callable[[Path], Iterator[int]]
+    sizes: Callable[[Path, _Names], Iterator[int]]
     extract: Callable[[Path, Path], Iterator[int]]
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from tangent_lib.runtime.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
 VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 STORE_VERSION = 1  # raise it when a change of code changes results: the store then computes them anew
+_UNFINISHED = ".unfinished"
 
 
 def given_path(name: str, value: object) -> Path:
@@ -112,6 +117,53 @@ def is_full(error: BaseException | None) -> bool:
     return False
 
 
+@contextmanager
+def unfinished(path: Path) -> Iterator[BinaryIO]:
+    """A hidden file beside ``path``, open for writing; at the end it is gone, unless it was renamed to ``path``.
+
+    It is locked while it is written, by which :func:`remove_unfinished`, done first, tells it from what a kill left.
+    """
+    remove_unfinished(path.parent)
+    file = _new_and_locked(path.parent)
+    try:
+        yield file
+    finally:
+        Path(file.name).unlink(missing_ok=True)
+        file.close()
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left of :func:`unfinished` in a folder, not what another one is writing.
+
+    The system frees the locks of a killed process. On a disk without locks nothing is removed.
+    """
+    for left in folder.glob(f".*{_UNFINISHED}"):
+        with suppress(OSError), left.open("r+b") as file:  # also gone already, or another user's
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(files_of_unfinished(left), ignore_errors=True)
+            left.unlink()
+
+
+def _new_and_locked(folder: Path) -> BinaryIO:
+    while True:
+        file = (folder / f".{uuid.uuid4().hex}{_UNFINISHED}").open("xb")  # others may read it, where the umask lets them
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if Path(file.name).exists():
+            return file
+        file.close()  # another process locked it first, and removed it
+
+
+def files_of_unfinished(path: Path) -> Path:
+    """Where files lie while they are written under the lock of :func:`unfinished`.
+
+    Example:
+        >>> files_of_unfinished(Path("cars/.0a1b.unfinished")).as_posix()
+        'cars/.0a1b.files'
+    """
+    return path.with_suffix(".files")
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a whole file or nothing.
 
@@ -121,15 +173,13 @@ def write_whole(path: Path, data: bytes) -> None:
         >>> write_whole(path, b"all of it"), path.read_bytes()
         (None, b'all of it')
     """
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")  # read by others too, where the umask lets them
     try:
-        with open(temporary, "wb") as file:
+        with unfinished(path) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and is_full(error):
+            os.replace(file.name, path)
+    except OSError as error:
+        if is_full(error):
             raise full_disk(f"'{path.name}'", len(data), path.parent) from error
         raise

@@ -100,6 +100,7 @@ def test_weights_without_a_tag_are_to_be_loaded_by_hand(tau, card, tmp_path):
 
 def test_it_is_written_anew_in_its_own_folder_and_in_no_other(tau, card, tmp_path):
     export_task_vector({name: 2 * value for name, value in tau.items()}, tmp_path / "out", card)
+    (tmp_path / "out" / ".0a.unfinished").write_text("of a run that was killed")
     path = export_task_vector(tau, tmp_path / "out", card)
     assert torch.equal(load_file(path)["proj"], tau["proj"])
     (tmp_path / "out" / "model.pt").write_text("")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from tangent_lib.checkpoints import staging
 from tangent_lib.checkpoints.staging import staged
+from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError
 
 FILES = {"a.safetensors": "1", "record.json": "{}", "z.safetensors": "2"}
@@ -58,3 +62,25 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot be written.*--to"), staged(tmp_path / "file", last="record.json"):
         pytest.fail("it was begun")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tangent_lib.checkpoints.staging import staged
+
+with staged(Path(sys.argv[1]), last="record.json") as temporary:
+    (temporary / "a.safetensors").write_bytes(bytes(1000))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_kill_left_goes_before_room_is_asked_for(tmp_path, monkeypatch):
+    command = [sys.executable, "-c", KILLED, tmp_path / "to"]
+    assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
+    assert len(list((tmp_path / "to").iterdir())) == 2
+    left = lambda path: 2000 - sum(each.stat().st_size for each in path.rglob("*.safetensors"))
+    monkeypatch.setattr(staging, "free_bytes", left)
+    with staged(tmp_path / "to", last="record.json", size=1500) as temporary:
+        write(temporary)
+    assert found(tmp_path / "to") == FILES

@@ -185,3 +185,12 @@ def test_a_second_process_waits_and_takes_what_the_first_brought(server, root, t
     for thread in threads:
         thread.join()
     assert got[0] == got[1] and len(server.asked) == 3
+
+
+def test_an_archive_that_holds_more_than_the_manifest_allows_is_not_unpacked(server, root, tmp_path):
+    source = archives(server, tmp_path)
+    with pytest.raises(InputError, match=r"dtd.tar.gz holds more than 20.0 kB, unpacked, .*`gigabytes` in the manifest"):
+        fetch(manifest(source, gigabytes={"download": 0.00001, "prepared": 0}), root)
+    assert in_sight(root) == []
+    fetch(manifest(source, gigabytes={"download": 0.00002, "prepared": 0.00001}), root)
+    assert fetched_files(root) == WHOLE

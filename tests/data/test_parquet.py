@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from small_files import samples, write
 
-from tangent_lib.data.manifests import load_manifest
+from tangent_lib.data import parquet
+from tangent_lib.data.manifests import Manifest, load_manifest
 from tangent_lib.data.parquet import read_parquet
 from tangent_lib.runtime.errors import InputError
 
@@ -155,3 +156,116 @@ def test_a_parquet_file_that_is_damaged_is_refused(hub, tmp_path, change):
     (tmp_path / SHARD).write_bytes(change((tmp_path / SHARD).read_bytes()))
     with pytest.raises(InputError, match=f"DTD: .*{SHARD} cannot be read as parquet"):
         get().train[6].read()
+
+
+# -- columns -----------------------------------------------------------------------------------------------------------
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+PNG = {"bytes": samples("MNIST", "train")[0].data, "path": None}
+CIFAR = {
+    "img": {"_type": "Image"},
+    "fine_label": {"_type": "ClassLabel", "names": ["apple", "bear", "bee"]},
+    "coarse_label": {"_type": "ClassLabel", "names": ["fruit", "animal"]},
+}
+
+
+def own(**more):
+    return Manifest(
+        name="Own", kind="images", description="of one's own", source="here", licence="none", folders=["own"],
+        layouts=["parquet"], templates=["a {}"], **more,
+    )  # fmt: skip
+
+
+def lay(folder, columns, metadata=None):
+    """Both splits of a dataset with these columns, and with what the hub would write into the metadata."""
+    (folder / "data").mkdir()
+    table = pa.table(columns).replace_schema_metadata(None if metadata is None else {"huggingface": metadata})
+    for split in ("train", "test"):
+        pq.write_table(table, folder / "data" / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.fixture
+def cifar(tmp_path):
+    columns = {"img": pa.array([PNG] * 3, IMAGE), "fine_label": [0, 1, 2], "coarse_label": [0, 1, 1]}
+    return lay(tmp_path, columns, json.dumps({"info": {"features": CIFAR}}))
+
+
+def test_of_two_label_columns_the_manifest_names_one(cifar):
+    for label, classes, labels in (
+        ("fine_label", ["apple", "bear", "bee"], [0, 1, 2]),
+        ("coarse_label", ["fruit", "animal"], [0, 1, 1]),
+    ):
+        listing = read_parquet(cifar, own(columns={"label": label}))
+        assert listing.classes == classes and [item.label for item in listing.train] == labels
+
+
+def test_two_label_columns_are_named_as_candidates(cifar):
+    with pytest.raises(InputError, match=r"fine_label, coarse_label: name .* `columns: {label: fine_label}`"):
+        read_parquet(cifar, own())
+    with pytest.raises(InputError, match=r"unknown label column 'fin_label': did you mean 'fine_label'\? Allowed: img, "):
+        read_parquet(cifar, own(columns={"label": "fin_label"}))
+
+
+def test_two_image_columns_are_named_as_candidates_unless_one_has_the_usual_name(tmp_path):
+    features = json.dumps({"info": {"features": {name: {"_type": "Image"} for name in ("left", "right")}}})
+    pair = {name: pa.array([PNG] * 2, IMAGE) for name in ("left", "right")} | {"label": [0, 1]}
+    with pytest.raises(InputError, match=r"several image columns, left, right: .* `columns: {image: left}`"):
+        read_parquet(lay(tmp_path, pair, features), own(classes=["a", "b"]))
+    assert len(read_parquet(tmp_path, own(classes=["a", "b"], columns={"image": "right"})).train) == 2
+
+
+def test_labels_that_are_coded_names_are_read(tmp_path):
+    labels = pa.array(["cat", "dog", "cat"]).dictionary_encode()
+    listing = read_parquet(lay(tmp_path, {"image": pa.array([PNG] * 3, IMAGE), "label": labels}), own())
+    assert listing.classes == ["cat", "dog"] and [item.label for item in listing.train] == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ["{", "[1]", "null", b'{"a": "\xfc"}', "[" * 20_000, '{"info": []}', '{"info": {"features": [{"name": "label"}]}}']
+    + [json.dumps({"info": {"features": {"label": {"_type": "ClassLabel", "names": n}}}}) for n in ("ab", {"0": 1}, [1])],
+)
+def test_metadata_of_another_form_are_refused(tmp_path, metadata):
+    columns = {"image": pa.array([PNG] * 2, IMAGE), "label": [0, 1]}
+    with pytest.raises(InputError, match=r"metadata 'huggingface' of .*train-0.* are not as the hub writes") as error:
+        read_parquet(lay(tmp_path, columns, metadata), own(classes=["a", "b"]))
+    assert str(error.value).isprintable()
+
+
+# -- rows --------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("image", [None, PNG], ids=["none", "one"])
+def test_rows_that_a_file_cannot_hold_are_refused_before_they_are_read(tmp_path, monkeypatch, image):
+    columns = {"image": pa.array([image] * 5_000, IMAGE), "label": [0] * 5_000}
+    monkeypatch.setattr(pq.ParquetFile, "read", pytest.fail)
+    with pytest.raises(InputError, match=r"has 5,000 rows in .*: their images are missing, or one and the same"):
+        read_parquet(lay(tmp_path, columns), own(classes=["a"]))
+
+
+def test_more_rows_than_the_manifest_has_images_are_refused_before_they_are_read(cifar, monkeypatch):
+    read_parquet(cifar, own(columns={"label": "fine_label"}, sizes={"train": 2, "test": 1}))
+    monkeypatch.setattr(pq.ParquetFile, "read", pytest.fail)
+    with pytest.raises(InputError, match=r"has 3 rows, .*more than the 2 images that the manifest gives: correct `sizes`"):
+        read_parquet(cifar, own(columns={"label": "fine_label"}, sizes={"train": 1, "test": 1}))
+
+
+def test_a_row_group_that_would_fill_the_memory_is_refused(cifar, monkeypatch):
+    monkeypatch.setattr(parquet, "LARGEST_GROUP", 100)
+    with pytest.raises(InputError, match=r"row group of .*, at most 100 bytes .* row_group_size=1000"):
+        read_parquet(cifar, own(columns={"label": "fine_label"}))
+
+
+def test_an_image_that_is_there_a_thousand_times_is_in_memory_once(tmp_path):
+    noise = {"bytes": bytes(PNG["bytes"]) + np.random.default_rng(0).bytes(100_000), "path": None}
+    listing = read_parquet(lay(tmp_path, {"image": pa.array([noise] * 1000, IMAGE), "label": [0] * 1000}), own(classes=["a"]))
+    before = pa.total_allocated_bytes()
+    assert np.array_equal(listing.train[999].read(), samples("MNIST", "train")[0].pixels)
+    assert pa.total_allocated_bytes() - before < 1e6
+
+
+def test_a_row_without_an_image_is_named(tmp_path):
+    columns = {"image": pa.array([PNG, PNG, None, {"bytes": None, "path": None}], IMAGE), "label": [0] * 4}
+    items = read_parquet(lay(tmp_path, columns), own(classes=["a"])).train
+    with pytest.raises(InputError, match=r"row 2 of .*train-00000-of-00001.parquet has no image"):
+        items[2].read()
+    with pytest.raises(InputError, match=r"row 3 of .* has only the path"):
+        items[3].read()

@@ -148,7 +148,7 @@ def test_a_disk_that_fills_up_leaves_complete_splits_only(own, monkeypatch):
     assert {path.name.split(".")[0] for path in own.folder.iterdir()} == {"val", "test"}
 
 
-OTHERS = [{"classes": ["zero", "1", "2"]}, {"classes": ["1", "0", "2"]}, {"control": True}]
+OTHERS = [{"classes": ["zero", "1", "2"]}, {"classes": ["1", "0", "2"]}, {"control": True}, {"columns": {"label": "label"}}]
 
 
 @pytest.mark.parametrize("change", OTHERS, ids=str)

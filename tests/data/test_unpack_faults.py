@@ -93,7 +93,7 @@ def test_a_bomb_is_refused_by_what_it_would_hold(tmp_path, name, monkeypatch):
 def test_a_claimed_size_is_believed_before_it_is_read(tmp_path):
     info, _ = entry("a", 10**15)
     (tmp_path / "x.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + b"\x00" * 10_240)
-    refused(tmp_path / "x.tar", r"needs 1000000.0 GB of disk", DiskFull)
+    refused(tmp_path / "x.tar", "holds more than 1.0 GB, unpacked, or more than 2,000,000 entries: .* `gigabytes`")
 
 
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch):
@@ -182,3 +182,58 @@ def test_a_really_full_disk_leaves_nothing(tmp_path, name):
     said = subprocess.run(["unshare", "-rm", "sh", "-c", run], cwd=ROOT, capture_output=True, text=True)
     message, left = said.stdout.split("|")
     assert "unpacked, needs 2.0 MB of disk" in message and not left.strip(), said.stderr
+
+
+# -- bounds ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tgz", "x.gz"])
+def test_no_more_is_unpacked_than_is_allowed(tmp_path, name):
+    zeros = b"\x00" * 3_000_000
+    archive = tmp_path / name
+    if name == "x.gz":
+        gzipped(archive, zeros)
+    else:
+        zipped(archive, {"a": zeros}) if name == "x.zip" else tarred(archive, entry("a", zeros))
+    with pytest.raises(InputError, match=r"x\..* holds more than 2.0 MB, unpacked, or .*`gigabytes`") as error:
+        unpack(archive, tmp_path / "to", most=2e6)
+    assert not isinstance(error.value, DiskFull) and list(tmp_path.iterdir()) == [archive]
+    unpack(archive, tmp_path / "to", most=3e6)
+
+
+def test_by_default_a_gigabyte_and_a_hundred_times_its_size_are_allowed(tmp_path):
+    archive = tarred(tmp_path / "x.tar", entry("a", 10**9 + 100 * 10_240 + 1))  # claimed; the file has 10,240 bytes
+    refused(archive, r"holds more than 1.0 GB")
+
+
+def test_entries_are_counted_even_where_they_hold_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("tangent_lib.data.unpack.MOST_ENTRIES", 3)
+    folders = [entry(f"{i}", kind=tarfile.DIRTYPE) for i in range(3)]
+    refused(tarred(tmp_path / "x.tar", entry("a", b"1"), *folders), "more than 3 entries")
+    unpack(tarred(tmp_path / "y.tar", entry("a", b"1"), *folders[:2]), tmp_path / "to")
+
+
+def test_a_header_that_would_fill_the_memory_is_not_read(tmp_path):
+    names, _ = entry("x", 10**9, kind=tarfile.XHDTYPE)
+    whole = tarred(tmp_path / "x.tar", entry("a", b"1")).read_bytes()
+    (tmp_path / "x.tar").write_bytes(whole[:1024] + names.tobuf(tarfile.GNU_FORMAT) + whole[1024:])
+    refused(tmp_path / "x.tar", "cannot be unpacked .*a header of 1.0 GB")
+
+
+def test_an_archive_cut_off_between_two_files_is_refused(tmp_path):
+    whole = tarred(tmp_path / "x.tar", entry("a", b"1"), entry("b", b"2")).read_bytes()
+    (tmp_path / "x.tar").write_bytes(whole[:1024])  # a header and a block of data
+    refused(tmp_path / "x.tar", "ends without the mark of its end, cut off perhaps")
+
+
+def test_endless_padding_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("tangent_lib.data.unpack._PADDING", 100_000)
+    archive = tarred(tmp_path / "x.tar", entry("a", b"1"))
+    archive.write_bytes(archive.read_bytes() + bytes(200_000))
+    refused(archive, "it goes on behind its end")
+
+
+def test_a_method_that_python_does_not_read_is_named_before_anything_is_unpacked(tmp_path):
+    archive = zipped(tmp_path / "x.zip", {"a": b"1", "b": b"2"})
+    data = bytearray(archive.read_bytes())
+    data[data.rindex(b"PK\x01\x02") + 10] = 9  # Deflate64, as Windows packs large files
+    archive.write_bytes(data)
+    refused(archive, "its entry 'b' is packed by method 9: unpack it by hand")

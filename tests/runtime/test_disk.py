@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tangent_lib.runtime import disk
-from tangent_lib.runtime.disk import ROOT, DiskFull, check_disk, free_bytes, given_path, in_words, is_full, write_whole
+from tangent_lib.runtime.disk import (
+    ROOT,
+    DiskFull,
+    check_disk,
+    free_bytes,
+    given_path,
+    in_words,
+    is_full,
+    remove_unfinished,
+    unfinished,
+    write_whole,
+)
 from tangent_lib.runtime.errors import InputError
 
 
@@ -133,3 +149,74 @@ def test_a_full_disk_is_found_among_the_causes():
 )
 def test_sizes_in_words(size, said):
     assert in_words(size) == said
+
+
+# -- kills -------------------------------------------------------------------------------------------------------------
+WRITE = """
+import os, sys, time
+from pathlib import Path
+from tangent_lib.runtime.disk import files_of_unfinished, unfinished
+
+with unfinished(Path(sys.argv[1], "weights")) as file:
+    files_of_unfinished(Path(file.name)).mkdir()
+    (files_of_unfinished(Path(file.name)) / "more").write_bytes(bytes(10))
+    print(file.write(bytes(10_000)), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def writer(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", WRITE, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "10000\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write_there(tmp_path, writer):
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    assert len(list(tmp_path.iterdir())) == 2
+    write_whole(tmp_path / "another", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["another"]
+
+
+def test_what_a_living_process_writes_stays(tmp_path, writer):
+    before = set(tmp_path.iterdir())
+    write_whole(tmp_path / "weights", b"x")
+    assert set(tmp_path.iterdir()) == before | {tmp_path / "weights"} and len(before) == 2
+
+
+def test_many_write_at_once_to_one_place_and_none_loses_what_it_writes(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: write_whole(tmp_path / f"{i % 3}", b"%d" % (i % 3)), range(300)))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"0": "0", "1": "1", "2": "2"}
+
+
+def test_other_hidden_files_and_disks_without_locks_are_left_alone(tmp_path, monkeypatch):
+    (tmp_path / ".notes").write_text("mine")
+    (tmp_path / ".0a.unfinished").write_text("of another node")
+
+    def no_locks(*given):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("tangent_lib.runtime.disk.fcntl.flock", no_locks)
+    write_whole(tmp_path / "file", b"x")
+    assert {path.name for path in tmp_path.iterdir()} == {".notes", ".0a.unfinished", "file"}
+    monkeypatch.undo()
+    remove_unfinished(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".notes", "file"}
+
+
+def test_a_file_that_was_removed_before_it_was_locked_is_made_anew(tmp_path, monkeypatch):
+    removed = []
+
+    def remove_once(file, kind):
+        if not removed:
+            removed.append(os.unlink(file.name))
+
+    monkeypatch.setattr("tangent_lib.runtime.disk.fcntl.flock", remove_once)
+    with unfinished(tmp_path / "file") as file:
+        assert [path.name for path in tmp_path.iterdir()] == [os.path.basename(file.name)]
+    assert removed and not list(tmp_path.iterdir())
