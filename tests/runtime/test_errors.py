@@ -66,6 +66,6 @@ def test_not_finite_is_a_floating_point_error():
 def test_what_would_break_the_line_or_steer_a_terminal_is_spelt_out():
     error = InputError("folder 'a\nb\x1b[31m' ünd \udc80")
     error.add_note("rename\tit")
-    assert in_full(error) == r"folder 'a\nb\x1b[31m' ünd \udc80: rename\tit" and str(error).isprintable()
+    assert in_full(error) == r"folder 'a b\x1b[31m' ünd \udc80: rename\tit" and str(error).isprintable()
     assert error._render_traceback_() == [f"InputError: {in_full(error)}"]
     assert NotFinite("NaN")._render_traceback_() == ["NotFinite: NaN"]
