@@ -7,17 +7,25 @@ CORES := $(or $(shell $(PYTHON) -I tangent_lib/runtime/cores.py),1)
 JOBS ?= $(if $(filter 1,$(CORES)),1,2)
 $(if $(shell test "$(JOBS)" -ge 1 2>/dev/null && echo yes),,$(error JOBS=$(JOBS) is not a number of jobs: give one from 1 up))
 THREADS := $(or $(filter-out 0,$(shell expr $(CORES) / $(JOBS))),1)
-WORKFLOW := $(BIN)/snakemake --snakefile workflow/Snakefile --profile workflow/profiles/local --cores $$(($(JOBS) * $(THREADS)))
+WORKFLOW := $(BIN)/python -m snakemake --snakefile workflow/Snakefile --profile workflow/profiles/local --cores $$(($(JOBS) * $(THREADS)))
 CONFIG = --config threads=$(THREADS) $(if $(ARGS),pages="$$ARGS ")  # the space: Snakemake strips quotes at the end of a value
 
-STRIP := $(BIN)/nbstripout --keep-count --extra-keys "metadata.widgets metadata.papermill cell.metadata.papermill \
+STRIP := $(BIN)/python -m nbstripout --keep-count --extra-keys "metadata.widgets metadata.papermill cell.metadata.papermill \
 	cell.metadata.execution metadata.language_info"
 
+# kernels are this environment's own, whatever a user has installed elsewhere; a home may be read-only
+unexport JUPYTER_PATH
 export ARGS
+export JUPYTER_PREFER_ENV_PATH := 1
+ifeq ($(shell mkdir -p "$$HOME" 2>/dev/null && test -w "$$HOME" && echo yes),)
+export IPYTHONDIR := $(CURDIR)/runs/home
+export JUPYTER_RUNTIME_DIR := $(CURDIR)/runs/home
+export MPLCONFIGDIR := $(CURDIR)/runs/home
+endif
 $(if $(filter-out all,$(MODELS)),$(error MODELS=$(MODELS) is not known: leave it out, or give all))
 
 .DELETE_ON_ERROR:
-.PHONY: help report check test gauntlet lint pretrain record outputs clean
+.PHONY: help report check test gauntlet mutants lint pretrain record outputs clean
 
 help: ## explain the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,8 +45,11 @@ test: lint ## linter, unit tests, docstring examples, and the notebooks against 
 gauntlet: .venv/.installed ## bad and odd inputs, kills, crowds and full disks: what is taken rightly, refused, or wrong
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/gauntlet/run_gauntlet.py $(ARGS)
 
+mutants: .venv/.installed ## wrong programs that the tests must notice; ARGS="editing.py" those of one file
+	$(BIN)/python tests/mutants.py $(ARGS)
+
 lint: .venv/.installed ## ruff on library, tests and notebooks; notebooks hold no outputs but the checked ones
-	$(BIN)/ruff check .
+	$(BIN)/python -m ruff check .
 	$(STRIP) --verify notebooks/*.ipynb
 
 outputs: ## after a report: take the outputs of the checked cells over into notebooks/, to be committed
@@ -49,10 +60,10 @@ outputs: ## after a report: take the outputs of the checked cells over into note
 	touch book/executed/*.ipynb
 
 pretrain: .venv/.installed ## train ViT-Mini-8 anew from captions (20 minutes on 2 cores); ARGS="--model ViT-Mini-4" another one
-	$(BIN)/tangent pretrain $(ARGS)
+	$(BIN)/python -m tangent_lib.cli pretrain $(ARGS)
 
 record: .venv/.installed ## compute the recorded results of ViT-Mini-8 over five seeds anew (3 hours on 2 cores); ARGS="--sections ..."
-	$(BIN)/tangent record $(ARGS)
+	$(BIN)/python -m tangent_lib.cli record $(ARGS)
 	$(BIN)/python -m tangent_lib.report.overview
 
 clean: ## remove the book and the executed notebooks; results in runs/store stay
