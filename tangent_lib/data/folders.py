@@ -61,7 +61,7 @@ def checked_name(folder: Path, name: str) -> str:
     """
     if _NO_TEXT.search(name):
         raise InputError(
-            f"in {folder} a name is not printable text in UTF-8, {ascii(os.fsencode(name))[1:]}: rename it, or many with convmv"
+            f"in {folder} a name is not printable text in UTF-8, {ascii(os.fsencode(name))[1:]}: rename it (convmv does many)"
         )
     return name
 
