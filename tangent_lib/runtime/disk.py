@@ -182,4 +182,4 @@ def write_whole(path: Path, data: bytes) -> None:
     except OSError as error:
         if is_full(error):
             raise full_disk(f"'{path.name}'", len(data), path.parent) from error
-        raise
+        raise InputError(f"'{path}' cannot be written ({error.strerror or error})") from error

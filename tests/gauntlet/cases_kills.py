@@ -11,7 +11,6 @@ import os
 import random
 import resource
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -141,7 +140,7 @@ def read_only(folder: Path) -> object:
     store = folder / "store"
     wait_for(child(lambda: report(store), folder / "first"), folder / "first")
     for path in (store, *store.rglob("*")):
-        path.chmod(stat.S_IRUSR | stat.S_IXUSR | stat.S_IROTH | stat.S_IXOTH if path.is_dir() else stat.S_IRUSR | stat.S_IROTH)
+        path.chmod(0o555 if path.is_dir() else 0o444)
     folder.chmod(0o777)
 
     def as_nobody() -> object:
