@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tangent_lib.checkpoints.inert import ADMITTED, InertObject, Storage, TensorRecord, read_pickle
+from tangent_lib.models.inert import ADMITTED, InertObject, Storage, TensorRecord, read_pickle
 from tangent_lib.runtime.errors import InputError
 
 LEGACY = 0x1950A86A20F9469CFC6C  # what torch.save wrote first, before torch 1.6

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tangent_lib.checkpoints.tensors import read_tensors
+from tangent_lib.models.tensors import read_tensors
 from tangent_lib.runtime.errors import InputError
 
 
