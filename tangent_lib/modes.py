@@ -15,18 +15,19 @@ from pydantic import BaseModel, Field
 
 from tangent_lib.runtime.errors import InputError, unknown
 
-# -- which weights: rules over parameter names of open_clip's vision transformers; what is not named stays, bit for bit
-ATTENTION_WEIGHTS = r"\.attn\.(in_proj_weight|out_proj\.weight)$"
-ATTENTION_BIASES = r"\.attn\.(in_proj_bias|out_proj\.bias)$"
-MLP_WEIGHTS = r"\.mlp\.\w+\.weight$"
-MLP_BIASES = r"\.mlp\.\w+\.bias$"
+# -- which weights: rules over the names of open_clip's and timm's transformers; what is not named stays, bit for bit ----
+ATTENTION = r"(?:^|\.)attn(?:_pool)?\.(?:[qkv]|kv|qkv|proj|(?:in|out|[qkv])_proj)[._]"
+MLP = r"(?:blocks\.\d+|attn_pool)\.mlp\.(?:c_fc|c_proj|fc\d(?:_[gx])?|w\d)\."
+_NORM = r"^(?!.*(?:norm|ln_|bn|rel_pos))"
+_ODD = rf"{_NORM}.*att(?:n|ention).*[._](?:[qkv]|kv|qkv|to_\w+|query|key|value|\w*proj\w*)[._].*weight$"
+UNKNOWN = _ODD, rf"{_ODD}|{_NORM}.*blocks\.\d+\.(?:mlp|ffn?|feed_forward)\..*weight$"  # of attention; of attention and MLP
 
 SELECTIONS = {  # attention-only paper, Sections 3 and 3.4, Table 5
     "all": ("",),
-    "attention weights": (ATTENTION_WEIGHTS,),  # W_q, W_k, W_v (one tensor, in_proj_weight) and W_o: the paper's method
-    "attention": (ATTENTION_WEIGHTS, ATTENTION_BIASES),
-    "attention and MLP weights": (ATTENTION_WEIGHTS, MLP_WEIGHTS),
-    "attention and MLP": (ATTENTION_WEIGHTS, ATTENTION_BIASES, MLP_WEIGHTS, MLP_BIASES),
+    "attention weights": (f"{ATTENTION}weight$",),  # W_q, W_k, W_v, W_o of blocks and pools: the paper's method
+    "attention": (f"{ATTENTION}weight$", f"{ATTENTION}bias$"),
+    "attention and MLP weights": (f"{ATTENTION}weight$", f"{MLP}weight$"),
+    "attention and MLP": tuple(f"{part}{kind}$" for part in (ATTENTION, MLP) for kind in ("weight", "bias")),
 }
 
 
@@ -38,7 +39,7 @@ def select(names: Iterable[str], selection: str) -> tuple[str, ...]:
         selection: a key of ``SELECTIONS``.
 
     Raises:
-        InputError: for an unknown selection, or one that trains nothing in this model.
+        InputError: for an unknown selection, or one that trains nothing, or not all that it names, in this model.
 
     Example:
         >>> select(["blocks.0.attn.in_proj_weight", "blocks.0.mlp.c_fc.weight"], "attention weights")
@@ -48,13 +49,12 @@ def select(names: Iterable[str], selection: str) -> tuple[str, ...]:
         raise unknown("selection", selection, SELECTIONS)
     names, rules = tuple(names), SELECTIONS[selection]
     chosen = tuple(name for name in names if any(re.search(rule, name) for rule in rules))
-    idle = [rule for rule in rules if not any(re.search(rule, name) for name in names)]
-    if idle:
-        share = "only a part" if chosen else "nothing"
+    lacking = not all(any(re.search(rule, name) for name in names) for rule in rules)
+    left = [name for name in names if name not in chosen and re.search(UNKNOWN["MLP" in selection], name)]
+    if lacking or left:
         raise InputError(
-            f"the selection '{selection}' trains {share} in this model: none of its {len(names)} parameters, such as "
-            f"'{next(iter(names), '')}', matches {idle[0]}. Take a vision transformer, such as ViT-B-16, or the "
-            "selection 'all'."
+            f"the selection '{selection}' trains {'only a part' if chosen else 'nothing'} in this model: its weights, as "
+            f"{(*left, *names, '')[0]!r}, lack what it names. Take a vision transformer, such as ViT-B-16, or 'all' of them"
         )
     return chosen
 

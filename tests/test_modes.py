@@ -87,6 +87,7 @@ def test_modes_are_constants_that_need_no_torch():
 
 # -- selections --------------------------------------------------------------------------------------------------------
 
+
 def test_the_method_trains_the_four_projections_of_every_block_and_nothing_else(random_clip):
     chosen = select(random_clip.theta_0, "attention weights")
     blocks = {name.split(".attn.")[0] for name in random_clip.theta_0 if ".attn." in name}
@@ -114,8 +115,54 @@ def test_an_unknown_selection_is_refused_with_the_known_ones():
 
 @pytest.mark.parametrize("selection", [name for name in SELECTIONS if name != "all"])
 def test_a_selection_that_trains_nothing_is_refused(selection):
-    with pytest.raises(InputError, match=r"trains nothing in this model: none of its 1 parameters.*'stem.weight'.*ViT-B-16"):
+    with pytest.raises(InputError, match=r"trains nothing in this model: its weights, as 'stem.weight'.*ViT-B-16"):
         select({"stem.weight": torch.zeros(1)}, selection)
+
+
+QKV = ("attn.qkv.weight", "attn.proj.weight")
+APART = ("attn.q_proj.weight", "attn.k_proj.weight", "attn.v_proj.weight", "attn.proj.weight")
+POOL = ("attn_pool.q.weight", "attn_pool.kv.weight", "attn_pool.proj.weight")
+OPEN_CLIPS_POOL = tuple(f"attn_pool.attn.{each}weight" for each in ("q_proj_", "k_proj_", "v_proj_", "out_proj."))
+TOWERS = {  # of each family: the weights that are trained, and names beside them that are not
+    "timm": (QKV, ("attn.qkv.bias", "attn.q_norm.weight", "norm1.weight", "mlp.fc1.weight", "attn.rel_pos.mlp.fc1.weight")),
+    "EVA02": (APART, ("attn.q_proj.bias", "attn.norm.weight", "mlp.norm.weight", "mlp.fc1_g.weight")),
+    "EVA01": (QKV, ("attn.q_bias", "attn.v_bias")),
+    "SigLIP": ((*QKV, *POOL), ("attn_pool.latent", "attn_pool.norm.weight", "attn_pool.mlp.fc1.weight")),
+    "CoCa": (("attn.in_proj_weight", "attn.out_proj.weight", *OPEN_CLIPS_POOL), ("attn_pool.query", "attn_pool.ln_k.weight")),
+    "Swin": (QKV, ("attn.relative_position_bias_table",)),
+}
+
+
+def in_tower(name: str) -> str:
+    return f"trunk.{name}" if name.startswith("attn_pool") else f"trunk.blocks.3.{name}"
+
+
+@pytest.mark.parametrize("trained, others", TOWERS.values(), ids=TOWERS)
+def test_attention_is_known_by_the_names_of_each_family(trained, others):
+    names = [in_tower(each) for each in (*others, *trained)]
+    assert select(names, "attention weights") == tuple(map(in_tower, trained))
+
+
+@pytest.mark.parametrize("mlp", ["c_fc c_proj", "fc1 fc2", "fc1_g fc1_x fc2", "w0 w1 w2"])
+def test_the_mlp_is_known_by_the_names_of_each_family_without_its_norm(mlp):
+    names = [in_tower(f"mlp.{part}.{kind}") for part in (*mlp.split(), "norm") for kind in ("weight", "bias")]
+    attention = [in_tower(each) for each in ("attn.qkv.weight", "attn.qkv.bias")]
+    assert set(select([*names, *attention], "attention and MLP")) == {*names[:-2], *attention}
+
+
+@pytest.mark.parametrize("odd", ["attn2.to_q.weight", "self_attn.in_proj_weight", "attn.proj_l.weight", "attention.k.weight"])
+def test_attention_that_is_known_in_part_is_refused(odd):
+    names = [in_tower(each) for each in (*QKV, odd)]
+    with pytest.raises(InputError, match=f"trains only a part in this model: its weights, as '{names[-1]}', lack"):
+        select(names, "attention weights")
+
+
+@pytest.mark.parametrize("odd", ["mlp.gate.weight", "ffn.w1.weight"])
+def test_an_mlp_that_is_known_in_part_is_refused_where_it_is_asked_for(odd):
+    names = [in_tower(each) for each in (*QKV, "mlp.fc1.weight", odd)]
+    assert select(names, "attention weights") == tuple(names[:2])
+    with pytest.raises(InputError, match=f"trains only a part.*'{names[-1]}'"):
+        select(names, "attention and MLP weights")
 
 
 @pytest.mark.parametrize("linearized", [False, True])

@@ -15,9 +15,9 @@ from torch import Tensor
 from tangent_lib.checkpoints.families import Family, family_named
 from tangent_lib.checkpoints.sources import Folder, Hub, Source
 from tangent_lib.checkpoints.staging import staged
-from tangent_lib.checkpoints.tensors import read_tensors
 from tangent_lib.checkpoints.towers import Tower, to_image_tower
 from tangent_lib.models.clip import Clip, fingerprint
+from tangent_lib.models.tensors import read_tensors
 from tangent_lib.runtime.errors import InputError, unknown
 from tangent_lib.runtime.provenance import provenance
 from tangent_lib.task_vectors import MismatchError, Params, check_match

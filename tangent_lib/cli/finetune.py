@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from tangent_lib.cli.options import Given, Place, chosen_tasks, given_parameters
-from tangent_lib.modes import MINIATURE, TRAININGS, training_named
+from tangent_lib.modes import MINIATURE, TRAININGS, select, training_named
 from tangent_lib.runtime.disk import write_whole
 from tangent_lib.runtime.errors import InputError
 
@@ -66,6 +66,7 @@ def finetune_job(run: Experiment, tasks: Sequence[str], training: str) -> list[d
     kind, records = training_named(training), []
     if run.materials.replaces(kind):
         raise InputError("checkpoints take the place of non-linear fine-tuning: leave them out, or take another training")
+    select(run.materials.clip.theta_0, kind.selection)
     for task, seed in product(tasks, run.parameters.seeds):
         start = time.perf_counter()
         each = run.materials.untrained(seed) if kind.untrained else run.materials

@@ -87,8 +87,8 @@ class Materials:
         """
         if self.replaces(training):
             return self.imported.tensors(name)
+        trained = select(self.clip.theta_0, training.selection)  # or refused, before images are opened
         config = self.finetuned_config(name, training, seed)
-        trained = select(self.clip.theta_0, training.selection)
         snapshots = Snapshots(self.store.beside("finetuned", config, ".state"))
 
         def compute() -> tuple[Params, dict]:

@@ -20,7 +20,7 @@ from tangent_lib.experiments.records import (
     summaries,
 )
 from tangent_lib.kernels import support_shares
-from tangent_lib.modes import ABLATION_MODES, ATTENTION_MODES, MODES
+from tangent_lib.modes import ABLATION_MODES, ATTENTION_MODES, MODES, select
 from tangent_lib.runtime.errors import unknown
 from tangent_lib.runtime.memory import enough_memory
 from tangent_lib.runtime.provenance import provenance
@@ -107,6 +107,9 @@ def make_record(run: Experiment, sections: Sequence[str]) -> dict:
     for section in sections:
         if section not in MAKERS:
             raise unknown("section", section, MAKERS)
+    if {"attention", "ablation", "cost"} & set(sections):  # refused before any work, where it is not a vision transformer
+        for mode in ABLATION_MODES.values():
+            select(run.materials.clip.theta_0, mode.training.selection)
     names = (*run.parameters.tasks, run.parameters.control)
     zero_shot = {name: run.zero_shot(name) for name in names}
     found = {section: MAKERS[section](run) for section in sections}

@@ -18,8 +18,8 @@ import pytest
 import torch
 from torch import nn
 
-from tangent_lib.checkpoints import inert
-from tangent_lib.checkpoints.tensors import read_tensors
+from tangent_lib.models import inert
+from tangent_lib.models.tensors import read_tensors
 from tangent_lib.runtime.errors import InputError
 
 
