@@ -11,7 +11,6 @@ from pathlib import Path
 from tangent_lib.runtime.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
-STORE_VERSION = 1  # raise it when a change of code changes results: the store then computes them anew
 
 
 class DiskFull(InputError):
