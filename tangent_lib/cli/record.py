@@ -66,7 +66,7 @@ def update_record(run: Experiment, sections: Sequence[str]) -> None:
     path, before = recorded_path(run.parameters.model), read_recorded(run)
     if before is None and path.is_file() and run.parameters.model not in MINIATURES:  # a miniature can be recorded anew
         raise InputError(
-            f"{path} holds results of another configuration (weights, data, protocol or checkpoints): "
+            f"{path} holds results of another configuration (weights, data, protocol, pairs, points or checkpoints): "
             "move it away first, or give the parameters that it was made with"
         )
     text = json.dumps(make_record(run, sections), indent=1) + "\n"

@@ -23,7 +23,8 @@ from tangent_lib.cli.workflow_config import (
 )
 from tangent_lib.data.manifests import load_manifest, task_names
 from tangent_lib.modes import MINIATURES, PARAMETERS, TRAININGS, automatic
-from tangent_lib.runtime.disk import ROOT, STORE_VERSION, given_path
+from tangent_lib.runtime.digests import COMPUTED_BY, code_of
+from tangent_lib.runtime.disk import ROOT, given_path
 from tangent_lib.runtime.errors import InputError, unknown
 from tangent_lib.runtime.words import seed_numbers, words
 
@@ -94,9 +95,9 @@ class ModelJobs:
 
     @property
     def version(self) -> str:
-        """Kept results are of no use once this changes: the store's version, and the card of shipped weights."""
-        card = ROOT / "tangent_lib" / "miniature" / self.model / "card.json"
-        return f"{STORE_VERSION}" if self.real else f"{STORE_VERSION}-{digest([card])}"
+        """Kept results are of no use once this changes: the code that computes them, and the card of shipped weights."""
+        card, code = ROOT / "tangent_lib" / "miniature" / self.model / "card.json", code_of(*COMPUTED_BY)
+        return code if self.real else f"{code}-{digest([card])}"
 
     def arguments(self, without: Iterable[str] = (), **others: object) -> str:
         """Its parameters as a command line gives them, some left out, some replaced."""

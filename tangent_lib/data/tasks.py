@@ -7,9 +7,11 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 from numpy import ndarray
@@ -20,10 +22,12 @@ from tangent_lib.data.manifests import Manifest, load_manifest
 from tangent_lib.data.packed import PackedSplit, open_split
 from tangent_lib.data.prepare import ensure_prepared, prepared_folder
 from tangent_lib.miniature import tasks as miniature_tasks
+from tangent_lib.runtime.digests import fingerprint
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.store import Store
 
 SPLITS = ("train", "val", "test")
+SKETCH_TOLERANCE = 100  # between processors; an edited drawing is off by thousands
 
 
 @runtime_checkable
@@ -109,12 +113,21 @@ def random_points(data: Dataset, count: int, seed: int = 0) -> Dataset:
 
 @dataclass(frozen=True)
 class Task:
-    """One task: its manifest, class names in label order, a dataset per split, and a fingerprint of all that."""
+    """One task: its manifest, class names in label order, a dataset per split, and what it is known by.
+
+    Attributes:
+        digest: a fingerprint of images, labels, classes and prompts.
+        wording: the same without the images, where these are drawn.
+        sketch: a number for each split of drawn images, in the place of their fingerprint in what other machines read:
+            processors round differently, so that a few pixels in a million are one level off (``SKETCH_TOLERANCE``).
+    """
 
     manifest: Manifest
     classes: list[str]
     splits: dict[str, Dataset]
     digest: str
+    wording: str
+    sketch: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -152,24 +165,39 @@ def load_task(name: str, model: ModelInput, store: Store | None = None, data_roo
     manifest = load_manifest(name, data_root)
     if manifest.kind == "images":
         return _packed_task(manifest, model, Path(data_root))
-    config = {"task": name, "seed": miniature_tasks.SEED, "version": miniature_tasks.DRAWING_VERSION}
+    config = {"task": name, **{package: version(package) for package in ("numpy", "scipy")}}
     if store is None:
-        tensors = _build(name)
+        tensors, known = _drawn(name)
     else:
-        tensors = store.fetch("images", config, lambda: (_build(name), {})).tensors
+        entry = store.fetch("images", config, lambda: _drawn(name))
+        tensors, known = entry.tensors, entry.values
     look = (model.image_mean, model.image_std, model.image_size)
     splits = {s: ImageArray(tensors[f"{s}_images"], tensors[f"{s}_labels"], *look) for s in SPLITS}
-    return Task(manifest, list(manifest.classes), splits, _digest(config, manifest.classes, manifest.templates))
+    said = (manifest.classes, manifest.templates)
+    digests = _digest(known["images"], known["labels"], *said), _digest(known["labels"], *said)
+    return Task(manifest, list(manifest.classes), splits, *digests, tuple(known["sketch"]))
 
 
-def _build(name: str) -> dict[str, Tensor]:
-    tensors = {}
-    for split, (images, labels) in miniature_tasks.build(name).items():
-        tensors[f"{split}_images"], tensors[f"{split}_labels"] = (
-            torch.from_numpy(images),
-            torch.from_numpy(labels).long(),
-        )
-    return tensors
+def _drawn(name: str) -> tuple[dict[str, Tensor], dict]:
+    """Images and labels of a miniature task, and what they are known by."""
+    built = miniature_tasks.build(name)
+    images = {f"{split}_images": torch.from_numpy(built[split][0]) for split in SPLITS}
+    labels = {f"{split}_labels": torch.from_numpy(built[split][1]).long() for split in SPLITS}
+    known = {"images": fingerprint(images), "labels": fingerprint(labels), "sketch": [sketch(x) for x in images.values()]}
+    return images | labels, known
+
+
+def sketch(images: UInt8[Tensor, "n 3 height width"]) -> int:
+    """The sum of all pixels, each with a random sign: other images have another one, be it only their order.
+
+    Example:
+        >>> images = torch.arange(48, dtype=torch.uint8).view(4, 3, 2, 2)
+        >>> sketch(images) == sketch(images.clone()), sketch(images) == sketch(images.flip(3))
+        (True, False)
+    """
+    rng, pixels = np.random.default_rng(0), images.flatten(1).numpy().astype(np.float32)  # in which an image's sum is exact
+    rows, columns = (rng.choice((-1, 1), size) for size in pixels.shape)
+    return int(rows @ (pixels @ columns.astype(np.float32)).astype(int))
 
 
 def _digest(*parts: object) -> str:
@@ -181,7 +209,8 @@ def _packed_task(manifest: Manifest, model: ModelInput, data_root: Path) -> Task
     folder = prepared_folder(data_root, manifest.name)
     transforms = {"train": model.train_transform, "val": model.eval_transform, "test": model.eval_transform}
     splits = {split: PackedImages(open_split(folder, split), transforms[split]) for split in card.content}
-    return Task(manifest, card.classes, splits, _digest(card.content, card.classes, manifest.templates))
+    digest = _digest(card.content, card.classes, manifest.templates)
+    return Task(manifest, card.classes, splits, digest, wording=digest)
 
 
 def sample_images(task: Task, split: str, count: int) -> tuple[UInt8[ndarray, "count 3 height width"], list[str]]:

@@ -17,6 +17,7 @@ from tangent_lib.experiments.records import (
     as_json,
     configuration,
     recorded_path,
+    same_configuration,
     summaries,
 )
 from tangent_lib.kernels import support_shares
@@ -119,7 +120,7 @@ def make_record(run: Experiment, sections: Sequence[str]) -> dict:
     }  # read after the work: others may write meanwhile
     if (path := recorded_path(run.parameters.model)).is_file():
         before = json.loads(path.read_text())
-        record = before if before["configuration"] == record["configuration"] else record
+        record = before if same_configuration(before["configuration"], record["configuration"]) else record
     record["zero_shot"] = as_json(zero_shot)
     for section in sections:
         record = _merged(record, as_json(found[section]))

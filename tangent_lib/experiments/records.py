@@ -1,7 +1,7 @@
 """Results over several seeds with their types: of this run, and of files that were recorded beforehand.
 
 The default run of the book takes one seed; a spread needs several. A recorded file is used only for the configuration it
-was made with: same weights, tasks, images and protocol. ``recording`` computes such files.
+was made with: same weights, tasks, images, protocol, pairs and points. ``recording`` computes such files.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from tangent_lib.data.tasks import SKETCH_TOLERANCE
 from tangent_lib.editing import Accuracies
 from tangent_lib.experiment import Experiment
 from tangent_lib.kernels import SupportShares
@@ -132,14 +133,33 @@ def configuration(run: Experiment) -> dict:
         special["epochs"] = {name: materials.protocol(name).steps for name in run.parameters.tasks}
     if materials.imported:
         special["checkpoints"] = materials.imported.digest
+    tasks = [materials.task(name) for name in names]
     found = {
-        **{key: value for key, value in materials.identity(*names).items() if key != "device"},
+        "model": run.parameters.model,
+        "weights": materials.identity()["weights"],
+        "tasks": {task.name: task.wording for task in tasks},
+        "images": {task.name: task.sketch for task in tasks if task.sketch},
         "protocol": run.parameters.protocol.model_dump(),
         "card": read_card(run.parameters.model)["sha256"] if run.parameters.model in MINIATURES else None,
         "order": names,
         "alphas": run.parameters.alphas,
+        "pairs": run.parameters.pairs,
+        "points": run.parameters.points,
     }
     return json.loads(json.dumps(found | special))
+
+
+def same_configuration(one: dict, other: dict) -> bool:
+    """Whether results belong together; drawn images are the same where they differ as processors do.
+
+    Example:
+        >>> one, other = {"images": {"Signs": [5, 9]}}, {"images": {"Signs": [5, 8]}}
+        >>> same_configuration(one, other), same_configuration(one, {**other, "points": 3})
+        (True, False)
+    """
+    left, right = one.get("images", {}), other.get("images", {})
+    alike = lambda name: len(left[name]) == len(right[name]) and np.allclose(left[name], right[name], 0, SKETCH_TOLERANCE)
+    return {**one, "images": 0} == {**other, "images": 0} and left.keys() == right.keys() and all(map(alike, left))
 
 
 def recorded_path(model: str) -> Path:
@@ -169,7 +189,7 @@ def typed_record(values: dict) -> Record:
 def read_recorded(run: Experiment) -> Record | None:
     """The record of this very configuration, or None."""
     record = read_record(run.parameters.model)
-    return record if record and record.configuration == configuration(run) else None
+    return record if record and same_configuration(record.configuration, configuration(run)) else None
 
 
 def is_of_shipped_weights(record: Record) -> bool:

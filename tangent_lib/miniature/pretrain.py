@@ -7,6 +7,8 @@ comes with several noisy captions. Once both towers are trained, the text tower 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, runtime_checkable
@@ -21,7 +23,8 @@ from tqdm import tqdm
 from tangent_lib import miniature
 from tangent_lib.miniature.captions import learn_merges, write_caption, write_merges
 from tangent_lib.miniature.grow import grow
-from tangent_lib.miniature.tasks import DRAWING_VERSION, DRAWN, drawn_images, generator, handwritten_digits
+from tangent_lib.miniature.tasks import DRAWN, drawn_images, generator, handwritten_digits
+from tangent_lib.runtime.digests import fingerprint
 from tangent_lib.runtime.store import Store
 
 RECIPE = {
@@ -134,7 +137,9 @@ def pretrain(name: str, recipe: dict, manifests: Mapping[str, Wording], store: S
     config = {
         "model": open_clip.get_model_config(name)["vision_cfg"],
         "recipe": {**recipe, "text": None},
-        "images": DRAWING_VERSION,
+        "images": fingerprint({"pixels": pixels}),
+        "captions": hashlib.sha256(json.dumps(first).encode()).hexdigest(),
+        "merges": hashlib.sha256((miniature.FOLDER / "merges.txt.gz").read_bytes()).hexdigest(),
         "source": miniature.read_card(source)["sha256"] if source else None,
     }
     state = store.fetch("pretrain", config, towers).tensors

@@ -23,7 +23,6 @@ DRAWN = {
 }
 SIZES = {"train": 6000, "val": 500, "test": 1000}
 SEED = 2023
-DRAWING_VERSION = 1  # raise it when a drawing changes: the store then draws the images anew
 
 Split = tuple[np.ndarray, np.ndarray]
 

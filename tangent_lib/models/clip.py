@@ -6,7 +6,6 @@ Everything here treats the miniature as any other open_clip model; ``architectur
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from tangent_lib import miniature
 from tangent_lib.models import architectures, weights
 from tangent_lib.models.fast_operations import fast_functional
 from tangent_lib.modes import MINIATURES
+from tangent_lib.runtime.digests import fingerprint
 from tangent_lib.runtime.errors import InputError, first_line, unknown
 from tangent_lib.task_vectors import Function, Params
 
@@ -68,21 +68,6 @@ class Clip:
     def image_std(self) -> tuple[float, ...]:
         """What each colour is divided by after that."""
         return tuple(self.model.visual.preprocess_cfg["std"])
-
-
-def fingerprint(tensors: dict[str, Tensor]) -> str:
-    """The first 16 hex digits of the SHA-256 of named tensors.
-
-    Example:
-        >>> fingerprint({"w": torch.zeros(2)}) == fingerprint({"w": torch.ones(2)})
-        False
-    """
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        value = tensors[name].cpu().contiguous()
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
 
 
 def find_weights(name: str, pretrained: str) -> str:

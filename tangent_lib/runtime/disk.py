@@ -17,7 +17,6 @@ from tangent_lib.runtime.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
 VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
-STORE_VERSION = 1  # raise it when a change of code changes results: the store then computes them anew
 _UNFINISHED = ".unfinished"
 
 

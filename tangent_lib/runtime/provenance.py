@@ -17,14 +17,21 @@ from tangent_lib.runtime.disk import ROOT
 
 @cache
 def commit() -> str:
-    """The commit of this checkout, with ``+changes`` where tracked files differ from it; ``unknown`` outside git."""
+    """The commit of this checkout, with ``+changes`` where tracked files differ from it; ``unknown`` outside git.
+
+    A repository around this one is not it, nor is that of ``GIT_DIR``, which a hook of another repository sets.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*args: str) -> str:
-        return subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "-C", str(ROOT), *args]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()
 
     try:
+        if not ROOT.samefile(git("rev-parse", "--show-toplevel")):
+            return "unknown"
         return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, ValueError, subprocess.CalledProcessError):
         return "unknown"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from pathlib import Path
 
 import torch
@@ -11,7 +12,11 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.optim import AdamW
 
+from tangent_lib.runtime.digests import fingerprint
 from tangent_lib.runtime.disk import write_whole
+from tangent_lib.runtime.errors import InputError
+
+STATE = ("step", "exp_avg", "exp_avg_sq")  # of AdamW
 
 
 class Snapshots:
@@ -41,30 +46,54 @@ class Snapshots:
         tensors |= {f"{key} {i}": value for i, each in state.items() for key, value in each.items()}
         data = {name: value.detach().cpu().contiguous() for name, value in (tensors | _random_states()).items()}
         start = time.monotonic()
-        write_whole(self.path, save(data, {"steps": str(steps)}))
+        known = {"steps": str(steps), "of": self.path.name, "content": f"{fingerprint(data)} after {steps}"}
+        write_whole(self.path, save(data, known))
         self._last = time.monotonic()
         self.seconds = max(self.seconds, 20 * (self._last - start)) if self.seconds else 0  # at most 5 % of the time
 
     def restore(self, optimizer: AdamW) -> int:
-        """Take up the state that was kept, and say after how many steps; 0 where there is none that can be read."""
+        """Take up the state that was kept, and say after how many steps; 0 where there is none.
+
+        Anything but the state that was kept here, for these weights, is not taken up, with a warning; the next replaces it.
+
+        Raises:
+            InputError: if it cannot be read, or is no file, so that no state could be kept in its place.
+        """
+        if self.path.exists() and not self.path.is_file():
+            raise InputError(f"'{self.path}' is no file, but the state of a training is kept there: move it away")
         try:
             with safe_open(self.path, "pt") as file:
-                steps, tensors = int(file.metadata()["steps"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, FileNotFoundError):
+                known, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            steps = self._checked(known, tensors, optimizer)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise InputError(f"the state of a training at '{self.path}' cannot be read ({error})") from error
+        except (SafetensorError, ValueError) as error:
+            warnings.warn(f"training starts anew: '{self.path}' does not hold its state ({error})", stacklevel=3)
             return 0
         weights = optimizer.param_groups[0]["params"]
         with torch.no_grad():
             for i, weight in enumerate(weights):
                 weight.copy_(tensors[f"weight {i}"])
-        keys = ("step", "exp_avg", "exp_avg_sq")
-        state = {i: {key: tensors[f"{key} {i}"] for key in keys} for i in range(len(weights)) if f"step {i}" in tensors}
+        state = {i: {key: tensors[f"{key} {i}"] for key in STATE} for i in range(len(weights)) if f"step {i}" in tensors}
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         _set_random_states(tensors)
         return steps
 
+    def _checked(self, known: dict[str, str], tensors: dict[str, Tensor], optimizer: AdamW) -> int:
+        """The number of steps, once all else is what was kept here."""
+        if (known.get("of"), known.get("content")) != (self.path.name, f"{fingerprint(tensors)} after {known.get('steps')}"):
+            raise ValueError("it was kept elsewhere, or altered")
+        shapes = {f"weight {i}": each.shape for i, each in enumerate(optimizer.param_groups[0]["params"])}
+        if shapes != {name: value.shape for name, value in tensors.items() if name.startswith("weight ")}:
+            raise ValueError("it is that of other weights")
+        return int(known["steps"])
+
     def discard(self) -> None:
         """Remove the file: the training is over."""
-        self.path.unlink(missing_ok=True)
+        if not self.path.is_dir():
+            self.path.unlink(missing_ok=True)
 
 
 def _random_states() -> dict[str, Tensor]:

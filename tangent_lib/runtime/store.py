@@ -1,9 +1,10 @@
 """The store: results by configuration, computed once, never half-written.
 
-An entry is asked for by its kind and configuration. What is there and intact is returned; anything else is computed and
-written. It consists of ``<key>.safetensors`` (if it has tensors) and ``<key>.json``, a record of the configuration, values
-and provenance. Both are written to temporary files and renamed, the record last, so an entry exists once its record does.
-A lock file per entry keeps two processes from computing the same thing; the system frees the lock of a killed process.
+An entry is asked for by its kind and configuration; once the code that computes this kind is edited, it is another entry
+(``digests.code_of``). What is there and intact is returned; anything else is computed and written. An entry consists of
+``<key>.safetensors`` (if it has tensors) and ``<key>.json``, a record of the configuration, values and provenance. Both are
+written to temporary files and renamed, the record last, so an entry exists once its record does. A lock file per entry keeps
+two processes from computing the same thing; the system frees the lock of a killed process.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import tempfile
 import time
 import warnings
@@ -18,12 +20,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import AcquireReturnProxy, FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from tangent_lib.runtime.disk import STORE_VERSION, write_whole
+from tangent_lib.runtime.digests import code_of
+from tangent_lib.runtime.disk import write_whole
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.provenance import provenance
 
@@ -66,7 +69,7 @@ class Store:
                     f"the store '{root}' lies on a file system without locks, so jobs cannot share it: mount it with flock",
                     "store",
                 ) from error
-            raise InputError(f"the store '{root}' cannot be written ({error.strerror})", "store") from error
+            raise self._unusable("cannot be written", error) from error
 
     def fetch(self, kind: str, config: dict, compute: Callable[[], tuple[dict[str, Tensor], dict]]) -> Entry:
         """The entry of this kind and configuration, computed if it is not there.
@@ -78,9 +81,7 @@ class Store:
         """
         found = self.find(kind, config)
         if found is None:
-            base = self._base(kind, config)
-            base.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{base}.lock", fallback_to_soft=False):
+            with self._lock(self.beside(kind, config, ".lock")):
                 found = self.find(kind, config, set_aside=True)
                 if found is None:
                     start = time.perf_counter()
@@ -95,36 +96,51 @@ class Store:
         """
         base = self._base(kind, config)
         record_path, tensor_path = base.with_suffix(".json"), base.with_suffix(".safetensors")
-        try:
-            text = record_path.read_bytes()
-        except FileNotFoundError:
+        if not os.path.lexists(record_path) and not tensor_path.is_dir():
             return None
         try:
-            record = json.loads(text)
+            record = json.loads(_content(record_path))
             if record["digest"] != _digest({k: v for k, v in record.items() if k != "digest"}):
                 raise ValueError("the record was altered")
-            if record["config"] != json.loads(_canonical(config)):
+            if {name: record[name] for name in ("kind", "code", "config")} != json.loads(_canonical(_asked(kind, config))):
                 raise ValueError("the record is that of another configuration")
             tensors = {}
             if record["sha256"]:
-                data = tensor_path.read_bytes()
+                data = _content(tensor_path)
                 if hashlib.sha256(data).hexdigest() != record["sha256"]:
                     raise ValueError("the tensors do not have the recorded checksum")
                 tensors = load(data)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            if set_aside:
-                self._set_aside(base, error)
-            return None
-        return Entry(tensors, record["values"], record)
+            return Entry(tensors, record["values"], record)
+        except FileNotFoundError as error:
+            damage: Exception = error
+        except OSError as error:  # what cannot be read now may be intact
+            raise self._unusable(f"cannot be read at {base.parent.name}/{base.name}", error) from error
+        except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+            damage = error
+        if set_aside:
+            self._set_aside(base, damage)
+        return None
 
     def beside(self, kind: str, config: dict, suffix: str) -> Path:
         """A path next to an entry, for what its computation keeps while it lasts."""
         base = self._base(kind, config)
-        base.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            base.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(f"cannot be written at {kind}", error) from error
         return base.with_suffix(suffix)
 
     def _base(self, kind: str, config: dict) -> Path:
-        return self.root / kind / _digest({"version": STORE_VERSION, "kind": kind, "config": config})[:20]
+        return self.root / kind / _digest(_asked(kind, config))[:20]
+
+    def _lock(self, path: Path) -> AcquireReturnProxy:
+        try:
+            return FileLock(path, fallback_to_soft=False).acquire()
+        except OSError as error:
+            raise self._unusable(f"cannot be written at {path.parent.name}/{path.name}", error) from error
+
+    def _unusable(self, what: str, error: OSError) -> InputError:
+        return InputError(f"the store '{self.root}' {what} ({error.strerror})", "store")
 
     def _write(self, kind: str, config: dict, tensors: dict[str, Tensor], values: dict, seconds: float) -> Entry:
         base = self._base(kind, config)
@@ -132,8 +148,7 @@ class Store:
         if data:
             write_whole(base.with_suffix(".safetensors"), data)
         record = {
-            "kind": kind,
-            "config": config,
+            **_asked(kind, config),
             "values": values,
             "seconds": round(seconds, 2),
             "sha256": hashlib.sha256(data).hexdigest() if data else None,
@@ -146,17 +161,29 @@ class Store:
 
     def _set_aside(self, base: Path, error: Exception) -> None:
         folder = self.root / "damaged"
-        folder.mkdir(exist_ok=True)
         for suffix in (".json", ".safetensors"):
             try:
+                folder.mkdir(exist_ok=True)
                 base.with_suffix(suffix).rename(folder / f"{base.parent.name}-{base.name}-{time.time_ns()}{suffix}")
             except FileNotFoundError:  # it was the missing half, or another process was first
                 pass
+            except OSError as failure:
+                raise self._unusable(f"cannot be written at {folder.name}", failure) from failure
         warnings.warn(
             f"a damaged entry of the store was set aside in {folder} and is computed anew: "
             f"{base.parent.name}/{base.name} ({error})",
             stacklevel=4,
         )
+
+
+def _asked(kind: str, config: dict) -> dict:
+    return {"kind": kind, "code": code_of(kind), "config": config}
+
+
+def _content(path: Path) -> bytes:
+    if path.exists() and not path.is_file():  # a folder, or what never ends
+        raise ValueError(f"{path.name} is no file")
+    return path.read_bytes()
 
 
 def _canonical(value: object) -> str:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tangent_lib.checkpoints.export import TaskVectorCard, export_task_vector
 from tangent_lib.finetuning import Protocol
 from tangent_lib.linearization import linearize
-from tangent_lib.models.clip import fingerprint
+from tangent_lib.runtime.digests import fingerprint
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.task_vectors import apply
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tangent_lib.checkpoints import staging
 from tangent_lib.checkpoints.families import FAMILIES
 from tangent_lib.checkpoints.imported import import_family, open_imported
-from tangent_lib.models.clip import fingerprint
+from tangent_lib.runtime.digests import fingerprint
 from tangent_lib.runtime.errors import InputError
 
 

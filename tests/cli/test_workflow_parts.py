@@ -17,7 +17,8 @@ from tangent_lib.experiment import Cosines, Experiment, XiDiagonal
 from tangent_lib.experiments import recording
 from tangent_lib.modes import MINIATURES, PARAMETERS, TRAININGS, mode_named
 from tangent_lib.parameters import check_parameters
-from tangent_lib.runtime.disk import ROOT, STORE_VERSION
+from tangent_lib.runtime.digests import COMPUTED_BY, code_of
+from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError
 
 
@@ -39,11 +40,11 @@ def test_the_workflow_reads_its_configuration_without_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
-def test_a_new_version_of_the_store_or_other_shipped_weights_outdate_receipts():
+def test_edited_code_or_other_shipped_weights_outdate_receipts():
     parts = read_parts(read_config({"records": {"ViT-B-32": {}, "ViT-Mini-4": {}}}))
     versions = [part.version for part in parts.values()]
-    assert parts["records", "ViT-B-32"].version == str(STORE_VERSION) and len(set(versions)) == 3
-    assert all(version.split("-")[0] == str(STORE_VERSION) for version in versions)
+    assert parts["records", "ViT-B-32"].version == code_of(*COMPUTED_BY) and len(set(versions)) == 3
+    assert all(version.split("-")[0] == code_of(*COMPUTED_BY) for version in versions)
 
 
 def test_what_runs_the_pages_does_not_outdate_them():

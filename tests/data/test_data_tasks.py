@@ -200,7 +200,7 @@ def test_the_models_own_normalisation_and_size_are_used(random_clip, clip, store
 
 def test_a_task_in_the_store_is_not_drawn_again(task, random_clip, store, monkeypatch):
     drawn = task("Digits")
-    monkeypatch.setattr(data, "_build", lambda name: pytest.fail("drawn again"))
+    monkeypatch.setattr(data, "_drawn", lambda name: pytest.fail("drawn again"))
     again = load_task("Digits", random_clip, store)
     assert torch.equal(again.split("val").images, drawn.split("val").images) and again.digest == drawn.digest
     assert again.name == "Digits" and again.classes == [str(digit) for digit in range(10)]
@@ -212,6 +212,54 @@ def test_with_and_without_a_store_a_task_is_the_same(task, random_clip):
     for name in data.SPLITS:
         assert torch.equal(stored.split(name).images, plain.split(name).images)
         assert torch.equal(stored.split(name).labels, plain.split(name).labels)
+
+
+@pytest.fixture
+def drawing(task, random_clip, monkeypatch):
+    """The task Digits with its training images changed in place by a function."""
+    splits = task("Digits").splits
+    built = {name: (each.images.numpy(), each.labels.numpy()) for name, each in splits.items()}
+
+    def load(change):
+        images = built["train"][0].copy()
+        change(images)
+        changed = {**built, "train": (images, built["train"][1])}
+        monkeypatch.setattr(data.miniature_tasks, "build", lambda name: changed)
+        return load_task("Digits", random_clip)
+
+    return load
+
+
+def turn(images):
+    images[:] = images[..., ::-1].copy()
+
+
+def brighten_one(images):
+    images[7] = 255 - images[7]
+
+
+def swap_two(images):
+    images[[3, 4]] = images[[4, 3]]
+
+
+@pytest.mark.parametrize("change", [turn, brighten_one, swap_two], ids=lambda change: change.__name__)
+def test_an_edited_drawing_is_another_task(drawing, task, change):
+    found, before = drawing(change), task("Digits")
+    assert found.digest != before.digest and found.wording == before.wording
+    assert abs(found.sketch[0] - before.sketch[0]) > data.SKETCH_TOLERANCE and found.sketch[1:] == before.sketch[1:]
+
+
+def test_a_drawing_that_is_written_otherwise_is_the_same_task(drawing, task):
+    found, before = drawing(lambda images: None), task("Digits")
+    assert (found.digest, found.sketch) == (before.digest, before.sketch)
+
+
+def test_what_another_processor_rounds_otherwise_has_nearly_the_same_sketch(drawing, task):
+    def round_otherwise(images):
+        images[::250, 0, 16, 16] ^= 1  # 22 pixels, as many as differ for one task on any processor so far
+
+    found, before = drawing(round_otherwise), task("Digits")
+    assert found.digest != before.digest and abs(found.sketch[0] - before.sketch[0]) <= 22
 
 
 def test_an_unknown_task_is_refused(random_clip):

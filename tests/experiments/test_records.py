@@ -22,6 +22,7 @@ from tangent_lib.experiments.records import (
     read_record,
     read_recorded,
     recorded_path,
+    same_configuration,
     summaries,
     summary,
     typed_record,
@@ -52,9 +53,33 @@ def test_they_are_those_of_the_default_run(store):
     }
 
 
-@pytest.mark.parametrize("other", [{"steps": 3}, {"alphas": "0,0.5,1"}, {"tasks": "Signs,Digits"}], ids=str)
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"steps": 3},
+        {"alphas": "0,0.5,1"},
+        {"tasks": "Signs,Digits"},
+        {"pairs": "Signs-Digits"},
+        {"pairs": "Vehicles-Aerial,Textures-Scenes,Digits-ClutteredDigits"},
+        {"points": 100},
+    ],
+    ids=str,
+)
 def test_another_configuration_has_none(store, other):
     assert read_recorded(experiment(store, **other)) is None
+
+
+def test_points_and_pairs_given_as_they_are_recorded_are_the_same(store):
+    pairs = "Textures-Scenes,Vehicles-Aerial,Digits-ClutteredDigits"
+    assert read_recorded(experiment(store, points=200, pairs=pairs)) == read_recorded(experiment(store))
+
+
+def test_drawn_images_may_differ_as_processors_do_and_no_more(record):
+    one = record.configuration
+    moved = lambda by: {**one, "images": {**one["images"], "Signs": [each + by for each in one["images"]["Signs"]]}}
+    assert same_configuration(one, moved(20)) and same_configuration(moved(-20), one)
+    assert not same_configuration(one, moved(2000)) and not same_configuration(one, {**one, "images": {}})
+    assert not same_configuration({name: one[name] for name in one.keys() - {"points", "pairs", "images"}}, one)
 
 
 def test_a_model_without_a_record_has_none():

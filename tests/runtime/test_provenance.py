@@ -46,6 +46,43 @@ def test_outside_git_the_commit_is_unknown(tmp_path, monkeypatch):
     commit.cache_clear()
 
 
+def git(folder, *args):
+    subprocess.run(["git", "-C", str(folder), *args], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("inner", ["", "damaged", "unborn"])
+def test_a_repository_around_this_one_is_not_its_own(repository, monkeypatch, inner):
+    folder = repository[0] / "downloaded"
+    folder.mkdir()
+    if inner == "damaged":
+        (folder / ".git").mkdir()
+    elif inner == "unborn":
+        git(folder, "init", "-q")
+    monkeypatch.setattr(origin, "ROOT", folder)
+    assert commit() == "unknown"
+
+
+@pytest.mark.parametrize("names", [["GIT_DIR"], ["GIT_DIR", "GIT_WORK_TREE"], ["GIT_INDEX_FILE"], ["GIT_COMMON_DIR"]])
+def test_variables_of_another_repository_change_nothing(repository, monkeypatch, tmp_path_factory, names):
+    other = tmp_path_factory.mktemp("other")
+    git(other, "init", "-q")
+    values = {"GIT_DIR": other / ".git", "GIT_WORK_TREE": repository[0], "GIT_INDEX_FILE": other / "index"}
+    for name in names:
+        monkeypatch.setenv(name, str(values.get(name, other / ".git")))
+    assert commit() == repository[1]
+
+
+def test_a_worktree_and_a_link_to_the_checkout_are_the_checkout(repository, monkeypatch, tmp_path_factory):
+    folder, head = repository
+    at = tmp_path_factory.mktemp("trees")
+    git(folder, "worktree", "add", "-q", str(at / "tree"))
+    (at / "link").symlink_to(folder)
+    for root in (at / "tree", at / "link"):
+        monkeypatch.setattr(origin, "ROOT", root)
+        commit.cache_clear()
+        assert commit() == head
+
+
 def test_a_record_names_machine_versions_and_time():
     found = provenance()
     assert list(found) == ["commit", "date", "machine", "python", "torch", "versions"]

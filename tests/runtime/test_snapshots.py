@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.utils.data import TensorDataset
 
 from tangent_lib.finetuning import Execution, Protocol, finetune
 from tangent_lib.runtime.disk import ROOT
+from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.snapshots import Snapshots
 
 pytestmark = pytest.mark.slow
@@ -107,13 +108,65 @@ def test_frozen_weights_are_not_in_the_file_and_stay(toy, tmp_path):
     }
 
 
-def test_a_damaged_file_is_as_good_as_none(toy, tmp_path):
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 1
+    path.write_bytes(data)
+
+
+def count_other_steps(path):
+    path.write_bytes(path.read_bytes().replace(b'"steps":"9"', b'"steps":"8"'))
+
+
+def put_tensors_alone(path):
+    save_file({"weight 0": torch.zeros(4, 3)}, path)
+
+
+def put_text(path):
+    path.write_text("steps: 9\n")
+
+
+def take_that_of_another_training(path):
+    toy = {"w": torch.zeros(4, 3)}, torch.eye(3), TensorDataset(torch.eye(4), torch.arange(4) % 3)
+    with pytest.raises(Interrupted):
+        finetune(interrupted_after(5), *toy, PROTOCOL, execution=kept_at(path.with_name("other"))())
+    path.with_name("other").replace(path)
+
+
+def take_that_of_other_weights(path):
+    path.unlink()
+    toy = {"w": torch.zeros(4, 2)}, torch.eye(2), TensorDataset(torch.eye(4), torch.arange(4) % 2)
+    with pytest.raises(Interrupted):
+        finetune(interrupted_after(5), *toy, PROTOCOL, execution=kept_at(path)())
+
+
+OTHER_CONTENT = [truncate, flip_a_bit, count_other_steps, put_tensors_alone, put_text]
+OTHER_CONTENT += [take_that_of_another_training, take_that_of_other_weights]
+
+
+@pytest.mark.parametrize("spoil", OTHER_CONTENT, ids=lambda spoil: spoil.__name__)
+def test_a_file_of_other_content_is_not_gone_on_from_and_replaced(toy, tmp_path, spoil):
     path = tmp_path / "s"
     with pytest.raises(Interrupted):
         finetune(interrupted_after(9), *toy, PROTOCOL, execution=kept_at(path)())
-    path.write_bytes(path.read_bytes()[:100])
-    again = finetune(noisy, *toy, PROTOCOL, execution=kept_at(path)())
+    spoil(path)
+    with pytest.warns(UserWarning, match="training starts anew: '.*/s' does not hold its state"):
+        again = finetune(noisy, *toy, PROTOCOL, execution=kept_at(path)())
     assert torch.equal(again["w"], finetune(noisy, *toy, PROTOCOL)["w"])
+    kept_at(path)().snapshots.discard()
+    assert not path.exists()
+
+
+def test_a_folder_in_its_place_is_refused_before_the_first_step(toy, tmp_path):
+    (tmp_path / "s").mkdir()
+    with pytest.raises(InputError, match=r"'.*/s' is no file, but the state of a training is kept there: move it away"):
+        finetune(lambda params, x: pytest.fail("a step was taken"), *toy, PROTOCOL, execution=kept_at(tmp_path / "s")())
+    kept_at(tmp_path / "s")().snapshots.discard()
+    assert (tmp_path / "s").is_dir()
 
 
 def test_files_are_written_no_more_often_than_asked_for(toy, tmp_path):

@@ -6,12 +6,13 @@ import errno
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from tangent_lib.runtime.errors import InputError
-from tangent_lib.runtime.store import Store
+from tangent_lib.runtime.store import Store, _digest
 
 CONFIG = {"task": "Signs", "seed": 3}
 
@@ -173,7 +174,19 @@ def copy_another_entry(record, tensors, other):
     swap_tensors(record, tensors, other)
 
 
+def nest_deeply(record, tensors, other):
+    record.write_text("[" * 100_000)
+
+
+def copy_another_kind(record, tensors, other):
+    content = json.loads(record.read_text()) | {"kind": "sort"}
+    content["digest"] = _digest({name: value for name, value in content.items() if name != "digest"})
+    record.write_text(json.dumps(content))
+
+
 DAMAGE = [
+    nest_deeply,
+    copy_another_kind,
     truncate,
     empty,
     flip_a_bit,
@@ -204,6 +217,56 @@ def test_a_damaged_entry_is_set_aside_and_computed_anew(store, damage):
     assert {path.suffix: path.read_bytes() for path in (store.root / "damaged").iterdir()} == spoilt
     assert store.fetch("kind", CONFIG, never).values == {"accuracy": 2.5}
     assert store.fetch("kind", {"another": 1}, never).values == {"accuracy": 0.25}
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_is_set_aside(store, make, suffix):
+    store.fetch("kind", CONFIG, result(1.5))
+    path = entry_files(store)[0].with_suffix(suffix)
+    path.unlink()
+    make(path)
+    with pytest.warns(UserWarning, match="is no file"):
+        assert store.fetch("kind", CONFIG, result(2.5)).values == {"accuracy": 2.5}
+    assert store.fetch("kind", CONFIG, never).values == {"accuracy": 2.5}
+
+
+def test_a_folder_in_the_place_of_tensors_alone_is_set_aside(store):
+    store.beside("kind", CONFIG, ".safetensors").mkdir()
+    with pytest.warns(UserWarning, match="damaged"):
+        assert store.fetch("kind", CONFIG, result(2.5)).values == {"accuracy": 2.5}
+
+
+def test_what_may_not_be_read_is_refused_and_stays(store, monkeypatch):
+    store.fetch("kind", CONFIG, result())
+    files = {path: path.read_bytes() for path in entry_files(store)}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", lambda path: os.listdir(__file__))  # fails otherwise than for want of a file
+        with pytest.raises(InputError, match=r"cannot be read at kind/\w+ \(Not a directory\)") as error:
+            store.fetch("kind", CONFIG, never)
+    assert error.value.setting == "store" and files == {path: path.read_bytes() for path in files}
+
+
+def test_a_file_in_the_place_of_a_kind_is_refused_before_any_work(store):
+    (store.root / "kind").write_text("")
+    with pytest.raises(InputError, match=r"cannot be written at kind \(File exists\)"):
+        store.fetch("kind", CONFIG, never)
+
+
+def test_a_folder_in_the_place_of_a_lock_is_refused_before_any_work(store):
+    store.beside("kind", CONFIG, ".lock").mkdir()
+    with pytest.raises(InputError, match=r"cannot be written at kind/\w+\.lock \(Is a directory\)"):
+        store.fetch("kind", CONFIG, never)
+
+
+def test_edited_code_is_another_entry(store, monkeypatch):
+    store.fetch("kind", CONFIG, result(1.5))
+    state = store.beside("kind", CONFIG, ".state")
+    monkeypatch.setattr("tangent_lib.runtime.store.code_of", lambda kind: "edited")
+    assert store.fetch("kind", CONFIG, result(2.5)).record["code"] == "edited"
+    assert store.beside("kind", CONFIG, ".state") != state  # an interrupted training does not go on
+    monkeypatch.undo()
+    assert store.fetch("kind", CONFIG, never).values == {"accuracy": 1.5}
 
 
 def test_looking_leaves_a_damaged_entry_where_it_is(store):
