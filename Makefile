@@ -43,7 +43,7 @@ test: lint ## linter, unit tests, docstring examples, and the notebooks against 
 	@store=$$(mktemp -d) && trap 'rm -rf "$$store"' EXIT && TANGENT_STORE="$$store" $(WORKFLOW) checks --forceall --config threads=$(THREADS)
 
 gauntlet: .venv/.installed ## bad and odd inputs, kills, crowds and full disks: what is taken rightly, refused, or wrong
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/gauntlet/run_gauntlet.py $(ARGS)
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/gauntlet/run_gauntlet.py tests/gauntlet/results.json
 
 mutants: .venv/.installed ## wrong programs that the tests must notice; ARGS="editing.py" those of one file
 	$(BIN)/python tests/mutants.py $(ARGS)

@@ -37,8 +37,8 @@ def notebook(path):
     return nbformat.read(path, as_version=4)
 
 
-def test_there_are_eleven_notebooks_numbered_from_1():
-    assert [int(path.stem[:2]) for path in NOTEBOOKS] == list(range(1, 12))
+def test_the_notebooks_are_numbered_from_1():
+    assert [int(path.stem[:2]) for path in NOTEBOOKS] == list(range(1, 13))
 
 
 def test_every_notebook_has_the_parameters_cell(notebook):

@@ -26,11 +26,13 @@ PAGES = {
     "06_ntk_localization": (),
     "10_at_scale": (),
     "11_cost": (),
+    "12_reliability": (),
     "02_task_vectors": ("non-linear",),
     "01_miniature": (),
     "09_claims": (),
 }
-AT_SCALE = tuple(page for page in PAGES if page not in ("01_miniature", "10_at_scale"))  # those that any model can fill
+MINIATURE_ALONE = ("01_miniature", "10_at_scale", "12_reliability")
+AT_SCALE = tuple(page for page in PAGES if page not in MINIATURE_ALONE)  # those that any model can fill
 # the sections of a recorded file, and the trainings that each uses
 SECTIONS = {
     "non-linear": ("non-linear",),

@@ -38,11 +38,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a case: ``right``, ``refused`` or ``wrong``, and in the last case why."""
+    """What came of a case: ``right``, ``refused`` or ``wrong``; what the refusal said, or why it is wrong."""
 
     case: Case
     verdict: str
-    why: str = ""
+    said: str = ""
 
 
 def outcome(case: Case, folder: Path) -> Outcome:
@@ -52,7 +52,8 @@ def outcome(case: Case, folder: Path) -> Outcome:
     except InputError as error:
         said = in_full(error)
         plain = said.isprintable() and re.search(case.refused, said) if case.refused else None
-        return Outcome(case, REFUSED) if plain else Outcome(case, WRONG, f"refused: {said!r}")
+        said = said.replace(str(folder), "FOLDER")
+        return Outcome(case, REFUSED, said) if plain else Outcome(case, WRONG, f"refused: {said!r}")
     except Exception as error:  # whatever it is, a reader sees a traceback
         return Outcome(case, WRONG, f"{type(error).__name__}: {error}")
     if case.refused or found != case.right:

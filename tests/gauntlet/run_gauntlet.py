@@ -38,7 +38,7 @@ def main(to: str | None = None) -> int:
     for case in all_cases():
         found.append(run(case))
         if found[-1].verdict == WRONG:
-            print(f"WRONG  {case.kind}: {case.name}: {found[-1].why}", flush=True)
+            print(f"WRONG  {case.kind}: {case.name}: {found[-1].said}", flush=True)
     by_kind: dict[str, Counter] = defaultdict(Counter)
     for each in found:
         by_kind[each.case.kind][each.verdict] += 1
@@ -49,9 +49,8 @@ def main(to: str | None = None) -> int:
         print(f"{kind:<{width}}  {counts.total():>5}  " + "  ".join(f"{counts[each]:>{len(each)}}" for each in verdicts))
     total, seconds = Counter(each.verdict for each in found), time.perf_counter() - start
     if to:
-        kinds = {kind: {each: counts[each] for each in verdicts} for kind, counts in by_kind.items()}
-        names = [{"kind": e.case.kind, "case": e.case.name, "verdict": e.verdict, "why": e.why} for e in found]
-        values = {"provenance": provenance(), "seconds": round(seconds, 1), "kinds": kinds, "cases": names}
+        names = [{"kind": e.case.kind, "case": e.case.name, "verdict": e.verdict, "said": e.said} for e in found]
+        values = {"provenance": provenance(), "seconds": round(seconds, 1), "cases": names}
         Path(to).write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
     print(f"{len(found)} cases: {total[RIGHT]} right, {total[REFUSED]} refused, {total[WRONG]} wrong, {seconds:.0f} s")
     return 1 if total[WRONG] else 0

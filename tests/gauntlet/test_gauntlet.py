@@ -16,7 +16,7 @@ QUICK = [case for case in all_cases() if not case.slow]
 @pytest.mark.parametrize("case", QUICK, ids=[f"{case.kind}: {case.name}" for case in QUICK])
 def test_what_people_bring_is_taken_rightly_or_refused(case, tmp_path):
     found = outcome(case, tmp_path)
-    assert found.verdict == (REFUSED if case.refused else RIGHT), found.why
+    assert found.verdict == (REFUSED if case.refused else RIGHT), found.said
 
 
 def test_no_case_stands_there_twice():
