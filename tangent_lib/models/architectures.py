@@ -27,9 +27,8 @@ from torch import nn
 
 from tangent_lib import miniature
 from tangent_lib.linearization import functional, value_and_tangent
-from tangent_lib.models.weights import first_line
 from tangent_lib.modes import MINIATURES
-from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.runtime.errors import InputError, first_line, unknown
 from tangent_lib.runtime.private_doors import add_pretrained_tag
 
 SHOWN = (*MINIATURES, "ViT-B-32", "ViT-B-16", "ViT-L-14", "convnext_base")
@@ -118,9 +117,11 @@ def _register(path: Path) -> str:
 
 def _read(path: Path) -> OwnModel:
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is a folder, a pipe or a device")
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"model '{path}' is not a readable JSON file: {first_line(error)}") from error
+        raise InputError(f"model {str(path)!r} is not a readable JSON file: {first_line(error)}") from error
     if not isinstance(content, dict) or "model_cfg" not in content:
         content = {"model_cfg": content}
     try:

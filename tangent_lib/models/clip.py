@@ -24,7 +24,7 @@ from tangent_lib import miniature
 from tangent_lib.models import architectures, weights
 from tangent_lib.models.fast_operations import fast_functional
 from tangent_lib.modes import MINIATURES
-from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.runtime.errors import InputError, first_line, unknown
 from tangent_lib.task_vectors import Function, Params
 
 
@@ -91,10 +91,10 @@ def find_weights(name: str, pretrained: str) -> str:
         name: an open_clip model name, such as ``ViT-Mini-8`` or ``ViT-B-16``, or the path of a config file
             (``architectures.find_model``).
         pretrained: ``auto`` (the miniature's own weights, OpenAI's for a full-size model), ``none`` (random weights), an
-            open_clip tag, or the path of a state dict: ``.safetensors``, or ``.pt``, ``.pth``, ``.bin`` as torch saves it.
-            A file does not tell which activation function its weights were trained with. For those that come from
-            OpenAI's add ``-quickgelu`` to the model's name, unless it is a safetensors file with ``quick_gelu`` set to
-            ``true`` in its metadata.
+            open_clip tag, or the path of a file: ``.safetensors``, or ``.pt``, ``.pth``, ``.bin``, ``.ckpt`` as torch or
+            TorchScript saves it. A state dict does not tell which activation function its weights were trained with. For
+            those that come from OpenAI's add ``-quickgelu`` to the model's name, unless it is OpenAI's own TorchScript, or a
+            safetensors file with ``quick_gelu`` set to ``true`` in its metadata.
 
     Returns:
         The tag, the path, or ``none``.
@@ -116,7 +116,7 @@ def find_weights(name: str, pretrained: str) -> str:
                 f"or one of {', '.join(['none', *tags])}"
             )
     if pretrained != "none" and pretrained not in tags:
-        if not Path(pretrained).suffix:
+        if not Path(pretrained).suffix and not Path(pretrained).exists():
             raise unknown("pretrained", pretrained, ["auto", "none", *tags], f"Or a file: {', '.join(weights.SUFFIXES)}.")
         weights.check_file(Path(pretrained))
     return pretrained
@@ -166,7 +166,7 @@ def load_clip(name: str = "ViT-Mini-8", pretrained: str = "auto", device: str | 
             tokenizer = open_clip.get_tokenizer(name)
         except (RuntimeError, OSError, SafetensorError, UnpicklingError) as error:
             raise InputError(
-                f"the weights '{pretrained}' of {name}, or its tokenizer, could not be loaded ({weights.first_line(error)}). "
+                f"the weights '{pretrained}' of {name}, or its tokenizer, could not be loaded ({first_line(error)}). "
                 "They are neither whole in the cache nor to be had from the network: connect once, or give -p pretrained "
                 "FILE.safetensors, or -p pretrained none for random weights, or -p model ViT-Mini-8, which needs no network."
             ) from error

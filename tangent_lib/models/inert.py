@@ -16,8 +16,10 @@ from typing import NamedTuple
 
 import torch
 
-# The largest model here takes 56,000 operations: a pickle with many more is meant to use up memory, or the stack.
-MOST_OPERATIONS = 100_000
+# The largest model here takes 150,000 operations with its optimiser: many more are meant to use up memory, or the time.
+MOST_OPERATIONS = 500_000
+MOST_TUPLES = 50_000  # within each other, 100,000 overflow the stack once they are compared
+TUPLES = {"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET"}
 REFUSED_OPERATIONS = {"EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "PERSID"}  # would reach past ``find_class``
 MEMO = {"PUT", "BINPUT", "LONG_BINPUT"}
 
@@ -128,6 +130,8 @@ class Unpickler(pickle.Unpickler):
                 pass
             case ("storage", Scalar(dtype=dtype), str(name), _, int(numel), None):  # the older form
                 pass
+            case ("storage", type(), str(), *_):  # of numbers that no weight has: a tensor of it is not plain
+                return InertObject()
             case ("module", type() as module, _, _):  # the older form notes the source of a class, too
                 return module
             case _:
@@ -144,11 +148,12 @@ def read_pickle(stream: io.BufferedIOBase, admitted: Admitted = ADMITTED) -> tup
         >>> found["weight"], isinstance(found["harm"], type), issubclass(found["harm"], InertObject)
         (1, True, True)
     """
-    start = stream.tell()
+    start, tuples = stream.tell(), 0
     for count, (operation, argument, _) in enumerate(pickletools.genops(stream)):
         if operation.name in REFUSED_OPERATIONS:
             raise pickle.UnpicklingError(f"the operation {operation.name}, which no checkpoint needs")
-        if count > MOST_OPERATIONS or (operation.name in MEMO and argument > count):
+        tuples += operation.name in TUPLES
+        if count > MOST_OPERATIONS or tuples > MOST_TUPLES or (operation.name in MEMO and argument > count):
             raise pickle.UnpicklingError("more operations or objects than any checkpoint needs")
     end = stream.tell()
     stream.seek(start)

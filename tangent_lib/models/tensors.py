@@ -1,7 +1,7 @@
 """Tensors from a file that somebody else wrote, and nothing but tensors: no code of the file ever runs.
 
-Four forms are read: safetensors, what ``torch.save`` writes (a zip archive), what it wrote before torch 1.6, and a bare
-pickle of a module. Of whole modules, the tensors are taken by the names that ``state_dict()`` would give them.
+Four forms are read: safetensors, what ``torch.save`` and TorchScript write (a zip archive), what ``torch.save`` wrote before
+torch 1.6, and a bare pickle. Of whole modules, the tensors are taken by the names that ``state_dict()`` would give them.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tangent_lib.models.inert import ADMITTED, InertObject, Storage, TensorRecord, read_pickle
-from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.errors import InputError, first_line
 
 LEGACY = 0x1950A86A20F9469CFC6C  # what torch.save wrote first, before torch 1.6
 MOST_MODULES, LONGEST_NAME = 20_000, 1_000
@@ -28,37 +29,81 @@ WAY_OUT = (
     "Nothing of it was run or taken. Fetch it anew. If it stays so, open it on a machine where foreign code can do no harm, "
     "and save its state_dict() with safetensors.torch.save_file"
 )
+WRAPPER = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+AVERAGE = re.compile(r"(?i)(?:^|[._])(?:ema|swa|averaged?|shadow)(?=[._]|$)")
+FOREIGN = {  # how files begin that are often taken for checkpoints
+    b"version https://git-lfs": "it is a pointer of git-lfs, in place of the file itself, which 'git lfs pull' brings",
+    b"<": "it is a web page, such as a message of the server that it was to come from",
+    b"{": "it is JSON, such as the index of a checkpoint in several files",
+    b"\x1f\x8b": "it is compressed with gzip: unpack it first",
+}
 
 Numbers = Callable[[Storage], bytes]
+
+
+class SeveralWeights(ValueError):
+    """A checkpoint holds several sets of weights, each of which could be meant."""
+
+
+def check_form(path: Path) -> str:
+    """How a checkpoint is written, by its first bytes: ``safetensors``, ``archive`` (torch's own) or ``pickle``.
+
+    Raises:
+        InputError: for a file that is missing, or something else; a pipe or a device is not opened.
+    """
+    called = repr(str(path))
+    try:
+        if not path.exists():
+            raise InputError(f"there is no checkpoint {called}, no such file")
+        if not path.is_file():
+            raise InputError(
+                f"{called} is a {'folder' if path.is_dir() else 'pipe or a device'}, not a file: name a checkpoint"
+            )
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise InputError(f"the checkpoint {called} cannot be read: {first_line(error)}") from error
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
+        return "safetensors"
+    if head.startswith((b"PK", b"\x80")):
+        return "archive" if head.startswith(b"PK") else "pickle"
+    looks = next((what for start, what in FOREIGN.items() if head.lstrip().lower().startswith(start)), "")
+    raise _unreadable(path, "it is empty" if not head else looks or "it is neither safetensors nor a file of torch.save")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint by name, on the CPU. Executes nothing of the file, and trusts nothing that it says.
 
+    Weights may be filed under any name, beside the state of their training, and wrapped for training or compiled.
+
+    Raises:
+        InputError: for a file that cannot be read, or that holds several sets of weights, such as averaged ones besides.
+
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "layer.pt")
-        >>> torch.save(torch.nn.Linear(2, 3), path)
+        >>> torch.save({"epoch": 3, "model": torch.nn.DataParallel(torch.nn.Linear(2, 3))}, path)
         >>> {name: tuple(value.shape) for name, value in read_tensors(path).items()}
         {'weight': (3, 2), 'bias': (3,)}
     """
+    form = check_form(path)
     try:
+        if form == "safetensors":
+            return unwrapped(load_file(path))
         with path.open("rb") as file:
-            size = path.stat().st_size
-            head = file.read(16)
-            file.seek(0)
-            if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
-                return load_file(path)
-            if head.startswith(b"PK"):
-                return _from_archive(file, size)
-            if head.startswith(b"\x80"):
-                return _from_pickle(file, size)
-        raise ValueError("it is neither safetensors nor a file of torch.save")
-    except FileNotFoundError as error:
-        raise InputError(f"there is no checkpoint '{path}'") from error
+            return (_from_archive if form == "archive" else _from_pickle)(file, path.stat().st_size)
+    except SeveralWeights as error:
+        raise InputError(
+            f"{str(path)!r} holds several sets of weights, {first_line(error)}, and nothing tells which is meant: save the "
+            "one that you mean in a file of its own"
+        ) from error
     except Exception as error:  # a file made to do harm may raise anything
-        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
-        raise InputError(f"'{path}' cannot be read as a checkpoint ({reason}). {WAY_OUT}") from error
+        raise _unreadable(path, first_line(error)) from error
+
+
+def _unreadable(path: Path, reason: str) -> InputError:
+    return InputError(f"{str(path)!r} cannot be read as a checkpoint ({reason}). {WAY_OUT}")
 
 
 def _from_archive(file: io.BufferedIOBase, size: int) -> dict[str, Tensor]:
@@ -66,8 +111,6 @@ def _from_archive(file: io.BufferedIOBase, size: int) -> dict[str, Tensor]:
         entries = {entry.filename: entry for entry in archive.infolist()}
         if len(entries) < len(archive.infolist()):
             raise ValueError("two entries of one name")
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
-            raise ValueError("compressed entries, which torch does not write")
         roots = [name.removesuffix("data.pkl") for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(roots) != 1:
             raise ValueError("a zip archive, but not one of torch.save")
@@ -76,13 +119,19 @@ def _from_archive(file: io.BufferedIOBase, size: int) -> dict[str, Tensor]:
             raise ValueError("numbers in big-endian order")
         if entries[f"{root}data.pkl"].file_size > LARGEST_PICKLE:
             raise ValueError("a pickle larger than any model needs")
-        found, _ = read_pickle(io.BytesIO(archive.read(f"{root}data.pkl")))
+
+        def stored(entry: zipfile.ZipInfo) -> bytes:
+            if entry.compress_type != zipfile.ZIP_STORED:  # only the code of TorchScript is, which is not read here
+                raise ValueError("compressed entries, which torch does not write")
+            return archive.read(entry)
+
+        found, _ = read_pickle(io.BytesIO(stored(entries[f"{root}data.pkl"])))
 
         def numbers(storage: Storage) -> bytes:
             entry = entries.get(f"{root}data/{storage.key}")
             if entry is None or entry.file_size != storage.numel * storage.dtype.itemsize:
                 raise ValueError(f"storage {storage.key[:20]} is missing or of another size")
-            return archive.read(entry)
+            return stored(entry)
 
         return _tensors(found, numbers, size)
 
@@ -105,6 +154,8 @@ def _legacy(stream: io.BufferedIOBase) -> tuple[object, Numbers]:
     found, storages = read_pickle(stream)
     keys, _ = read_pickle(stream)
     places = {}
+    if not set(keys) <= storages.keys():
+        raise ValueError("a storage of numbers that no weight has")
     for key in keys:
         count = int.from_bytes(stream.read(8), "little")
         places[key] = (stream.tell(), count)
@@ -144,36 +195,107 @@ def _own_numbers(storage: Storage) -> bytes:
 
 
 def _tensors(found: object, numbers: Numbers, size: int) -> dict[str, Tensor]:
-    records = _by_name(found)
-    if not records:
-        raise ValueError("no tensors in it")
+    records = unwrapped(_weights(found))
     total = sum(math.prod(_shape(each.size)) * each.storage.dtype.itemsize for each in records.values())
     if total > 4 * size:  # shared weights count twice, but not more
         raise ValueError(f"tensors of {total} bytes in a file of {size}")
-    return {name: _tensor(name, each, numbers) for name, each in records.items()}
+    tensors, storage, base = {}, None, torch.empty(0)
+    for name, each in sorted(records.items(), key=lambda item: id(item[1].storage)):  # each storage is read once, and let go
+        if each.storage is not storage:
+            storage, base = each.storage, _base(each.storage, numbers)
+        tensors[name] = _tensor(name, each, base)
+    return {name: tensors[name] for name in records}
 
 
-def _by_name(found: object) -> dict[str, TensorRecord]:
-    """The tensors of a state dict or of a tree of modules."""
-    if isinstance(found, dict):
-        for key in ("state_dict", "model"):
-            if isinstance(found.get(key), (dict, InertObject)):
-                return _by_name(found[key])
-        return {_checked(name): _tensor_record(name, value) for name, value in found.items()}
-    tensors, modules, visited = {}, [("", found)], 0
+def _weights(found: object) -> dict[str, TensorRecord]:
+    """The tensors of the one set of weights in what a pickle holds: a state dict or a tree of modules, wherever it is filed.
+
+    The largest set counts: others belong to an optimiser. But one with other weights of the same names, or one that is filed
+    as an average, could be meant as well.
+    """
+    sets: list[tuple[str, dict]] = []
+    averages, seen, queue = [], set(), [("", found)]
+    for place, value in queue:  # it grows meanwhile
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if tensors := _named(value):
+            sets.append((place, tensors))
+        if isinstance(value, dict) and not all(map(_is_tensor, value.values())):
+            queue += [(f"{place}.{key}".lstrip(".") if isinstance(key, str) else place, each) for key, each in value.items()]
+        elif isinstance(value, list | tuple):
+            queue += [(place, each) for each in value]
+            averages += [place] * any(map(_is_tensor, value))
+        elif isinstance(value, InertObject) and not tensors:
+            queue.append((place, value.state))
+    if not sets:
+        raise ValueError("no tensors by name in it: neither a state dict nor a whole module")
+    chosen, largest = max(sets, key=lambda each: sum(map(_is_tensor, each[1].values())))
+    records = {_checked(name): _tensor_record(name, value) for name, value in largest.items()}
+    bare = unwrapped(records)
+    average = lambda place: (match := AVERAGE.search(place)) and not chosen.startswith(place[: match.end()])
+    rivals = [place for place, each in sets if each is not largest and (average(place) or _differ(each, bare))]
+    rivals += filter(average, averages)
+    if rivals:
+        raise SeveralWeights(" and ".join(sorted({repr(place[:60]) for place in (chosen, *rivals)})[:4]))
+    return records
+
+
+def _differ(one: dict, other: dict) -> bool:
+    """Whether two sets have weights of the same names that are not the same part of the same storage."""
+    one = unwrapped(one)
+    both = [(one[name], other[name]) for name in one.keys() & other.keys()]
+    return any(vars(a) != vars(b) for a, b in both if _is_tensor(a))
+
+
+def _is_tensor(value: object) -> bool:
+    """Whether it was a tensor once, of a kind that is read here or of another."""
+    foreign = isinstance(value, InertObject) and value.path.startswith(("torch._utils._rebuild", "torch._tensor"))
+    return foreign or isinstance(value, TensorRecord)
+
+
+def _is_module(value: object) -> bool:
+    parts = value.state if isinstance(value, InertObject) else None
+    return isinstance(parts, dict) and ({"_parameters", "_buffers", "_modules"} <= parts.keys() or _is_script(value))
+
+
+def _is_script(value: InertObject) -> bool:
+    return value.path.startswith("__torch__.")  # a module of TorchScript: its tensors and parts are plain attributes
+
+
+def _named(value: object) -> dict:
+    """The tensors of a dict or of a tree of modules, with whatever else stands where tensors should."""
+    if isinstance(value, dict) and any(isinstance(name, str) and _is_tensor(each) for name, each in value.items()):
+        return value
+    tensors, modules, visited = {}, [("", value)] if _is_module(value) else [], 0
     while modules:
         prefix, module = modules.pop()
         visited += 1
         if visited > MOST_MODULES or len(prefix) > LONGEST_NAME:
             raise ValueError("modules within modules without end")
-        parts = module.state if isinstance(module, InertObject) else None
-        if not isinstance(parts, dict) or not {"_parameters", "_buffers", "_modules"} <= parts.keys():
-            raise ValueError(f"'{prefix.rstrip('.')}' is not a module: neither a state dict nor a whole module is in it")
-        for name, value in (*parts["_parameters"].items(), *parts["_buffers"].items()):
-            if value is not None:
-                tensors[_checked(prefix + name)] = _tensor_record(prefix + name, value)
-        modules += [(f"{prefix}{name}.", part) for name, part in parts["_modules"].items() if part is not None]
+        state, script = module.state, _is_script(module)
+        parts = (state,) if script else (state["_parameters"], state["_buffers"], state["_modules"])
+        for name, part in (item for each in parts for item in each.items()):
+            if _is_module(part):
+                modules.append((f"{prefix}{name}.", part))
+            elif _is_tensor(part) or not (script or part is None):
+                tensors[prefix + name] = part
     return tensors
+
+
+def unwrapped(tensors: Mapping) -> dict:
+    """Weights by their names without what is put before them where a model is compiled, distributed or averaged.
+
+    Example:
+        >>> unwrapped({"module._orig_mod.proj": 1, "module._orig_mod.visual._orig_mod.proj": 2, "n_averaged": 3})
+        {'proj': 1, 'visual.proj': 2}
+    """
+    found = {WRAPPER.sub("", name): value for name, value in tensors.items() if name != "n_averaged" or len(tensors) == 1}
+    while all(name.startswith("module.") for name in found):
+        found = {name.removeprefix("module."): value for name, value in found.items()}
+    if len(found) < len(tensors) - ("n_averaged" in tensors):
+        raise ValueError("two weights of one name, apart from those of their wrappers")
+    return found
 
 
 def _checked(name: object) -> str:
@@ -195,17 +317,23 @@ def _shape(numbers: object) -> tuple[int, ...]:
     return numbers
 
 
-def _tensor(name: str, record: TensorRecord, numbers: Numbers) -> Tensor:
-    """The tensor of a record, once it is sure that it lies inside its storage."""
-    storage, size, stride = record.storage, _shape(record.size), _shape(record.stride)
-    (offset,) = _shape((record.offset,))
-    count = math.prod(size)
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride))
-    if len(size) != len(stride) or (count and (count > storage.numel or last >= storage.numel)):
-        raise ValueError(f"'{name}' reaches past the end of its storage")
-    if not count:
-        return torch.empty(size, dtype=storage.dtype)
+def _base(storage: Storage, numbers: Numbers) -> Tensor:
+    """All numbers of a storage."""
+    if not storage.numel:
+        return torch.empty(0, dtype=storage.dtype)
     data = bytearray(numbers(storage))
     if len(data) != storage.numel * storage.dtype.itemsize:
-        raise ValueError(f"the numbers of '{name}' are cut short")
-    return torch.frombuffer(data, dtype=storage.dtype).as_strided(size, stride, offset).clone()
+        raise ValueError(f"the numbers of storage {storage.key[:20]} are cut short")
+    return torch.frombuffer(data, dtype=storage.dtype)
+
+
+def _tensor(name: str, record: TensorRecord, base: Tensor) -> Tensor:
+    """The tensor of a record, once it is sure that it lies inside its storage; contiguous, as safetensors wants it."""
+    size, stride = _shape(record.size), _shape(record.stride)
+    (offset,) = _shape((record.offset,))
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride))
+    if len(size) != len(stride) or (math.prod(size) and last >= len(base)):
+        raise ValueError(f"'{name}' reaches past the end of its storage")
+    if not math.prod(size):
+        return torch.empty(size, dtype=base.dtype)
+    return base.as_strided(size, stride, offset).clone(memory_format=torch.contiguous_format)

@@ -5,21 +5,14 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor, nn
 
-from tangent_lib.runtime.errors import InputError
+from tangent_lib.models.tensors import LARGEST_PICKLE, check_form, read_tensors
+from tangent_lib.runtime.errors import InputError, first_line
 
-TORCH = (".pt", ".pth", ".bin")
-SUFFIXES = (".safetensors", *TORCH)
-IMPORT = "tangent checkpoints import"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, not too long."""
-    return str(error).strip().split("\n")[0][:200]
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+OPENAI_REMARKS = {"input_resolution", "context_length", "vocab_size"}  # numbers beside the weights in OpenAI's own files
 
 
 def check_file(path: Path) -> None:
@@ -28,59 +21,34 @@ def check_file(path: Path) -> None:
     Raises:
         InputError: naming the forms that are.
     """
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES and not path.is_dir():
         raise InputError(
-            f"pretrained '{path}': weights are read as a state dict from {', '.join(SUFFIXES)} alone; other forms may be "
-            f"pickles, which can run code. '{IMPORT}' takes the tensors out of published checkpoints and runs nothing."
+            f"pretrained {str(path)!r}: weights are read from {', '.join(SUFFIXES)} alone. Save the model's state_dict() as "
+            "one of these, with safetensors.torch.save_file or torch.save"
         )
-    if not path.is_file():
-        raise InputError(f"pretrained '{path}': there is no such file")
+    check_form(path)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, by name.
+    """The state dict in a file, by the names of open_clip's models; no code in it is run.
 
-    A torch file is read by the unpickler that admits tensors and plain containers alone; no code in it is run. As training
-    scripts save it, the state dict may stand under ``state_dict``, and every name after ``module.``.
+    As training scripts save it, it may be filed under any name, and all its names may begin with ``module.``, ``model.`` or
+    another word.
 
     Raises:
-        InputError: for a file that is damaged or foreign, or holds anything but a state dict.
+        InputError: as ``tensors.read_tensors``.
 
     Example:
-        >>> import tempfile
+        >>> import tempfile, torch
         >>> path = Path(tempfile.mkdtemp(), "weights.pt")
-        >>> torch.save({"epoch": 3, "state_dict": {"module.proj": torch.ones(2)}}, path)
+        >>> torch.save({"epoch": 3, "state_dict": {"model.proj": torch.ones(2), "model.visual.proj": torch.ones(1)}}, path)
         >>> read_weights(path)
-        {'proj': tensor([1., 1.])}
+        {'proj': tensor([1., 1.]), 'visual.proj': tensor([1.])}
     """
-    state = _read_torch(path) if path.suffix.lower() in TORCH else _read_safetensors(path)
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"'{path}' holds something else than a state dict, a dict of tensors by name")
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    return dict(state)
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"'{path}' is not a readable safetensors file ({first_line(error)}): fetch or save it anew"
-        ) from error
-
-
-def _read_torch(path: Path) -> object:
-    try:
-        # only the zip form can be mapped into memory, which leaves an optimizer's state on the disk
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # a damaged pickle may raise anything
-        raise InputError(
-            f"'{path}' cannot be read as tensors alone ({first_line(error)}). If it holds a whole model, pickled or as "
-            f"TorchScript, '{IMPORT}' takes the tensors out and runs nothing; else it is damaged: fetch or save it anew."
-        ) from error
+    state = read_tensors(path)
+    while all("." in name for name in state) and len({name.split(".")[0] for name in state}) == 1:
+        state = {name.partition(".")[2]: value for name, value in state.items()}
+    return {k: v for k, v in state.items() if k not in OPENAI_REMARKS and k.split(".")[-1] != "attn_mask"}
 
 
 def check_fit(state: dict[str, Tensor], model: nn.Module, path: Path) -> None:
@@ -98,25 +66,49 @@ def check_fit(state: dict[str, Tensor], model: nn.Module, path: Path) -> None:
     ]
     if missing or extra or shapes:
         raise InputError(
-            f"'{path}' holds weights of another architecture: missing {missing[:3]}, not known "
+            f"{str(path)!r} holds weights of another architecture: missing {missing[:3]}, not known "
             f"{extra[:3]}, other shapes {sorted(shapes)[:3]}. Name the model that they belong to with -p model."
+        )
+    unlike = [k for k, v in wanted.items() if v.is_floating_point() and not state[k].is_floating_point()]
+    if unlike:
+        kind = str(state[unlike[0]].dtype).removeprefix("torch.")
+        raise InputError(
+            f"{str(path)!r} holds {kind} in place of real numbers for {len(unlike)} weights, such as {unlike[0]}: they may "
+            "be quantised, with scales elsewhere. Save them as float32, float16 or bfloat16"
         )
 
 
 def says_quick_gelu(path: Path, named: bool) -> bool:
-    """Whether a file says that its weights need QuickGELU: ``quick_gelu`` is ``true`` in the metadata of a safetensors file.
+    """Whether a file says that its weights need QuickGELU: safetensors in the metadata, TorchScript by the code in it.
+
+    There ``quick_gelu`` is ``true``; here, as in OpenAI's own files, a sigmoid is called. The code is searched, never run.
 
     Args:
-        path: the file; any other than a safetensors file says nothing.
+        path: the file; any other says nothing.
         named: whether the model's config, such as that of ``ViT-B-16-quickgelu``, has QuickGELU already.
 
     Raises:
-        InputError: if the file says ``false`` where the config has it.
+        InputError: if the file says that they do not, where the config has it.
     """
-    if path.suffix.lower() != ".safetensors":
-        return False
+    form = check_form(path)
+    said = _said_in_metadata(path) if form == "safetensors" else _said_in_code(path) if form == "archive" else None
+    if said is False and named:
+        raise InputError(f"{str(path)!r} says that its weights have no QuickGELU: name the model without -quickgelu")
+    return bool(said)
+
+
+def _said_in_metadata(path: Path) -> bool | None:
     with safe_open(path, framework="pt") as file:
-        said = (file.metadata() or {}).get("quick_gelu")
-    if said == "false" and named:
-        raise InputError(f"'{path}' says that its weights have no QuickGELU: name the model without -quickgelu")
-    return said == "true"
+        return {"true": True, "false": False}.get((file.metadata() or {}).get("quick_gelu", ""))
+
+
+def _said_in_code(path: Path) -> bool | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = [entry for entry in archive.infolist() if "/code/" in entry.filename]
+            if sum(entry.file_size for entry in parts) > LARGEST_PICKLE:
+                raise ValueError("more code than any model has")
+            code = b"".join(archive.read(entry) for entry in parts)
+    except Exception as error:  # a damaged entry may raise anything
+        raise InputError(f"the code in {str(path)!r} cannot be searched ({first_line(error)}): fetch it anew") from error
+    return False if b"torch.gelu(" in code else True if b"torch.sigmoid(" in code else None

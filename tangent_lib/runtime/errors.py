@@ -42,6 +42,17 @@ def unknown(what: str, value: object, allowed: Iterable[str], way_out: str = "")
     return InputError(f"unknown {what} '{value}': {hint}Allowed: {', '.join(allowed)}. {way_out}".strip())
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, not too long, without what a terminal would obey.
+
+    Example:
+        >>> first_line(ValueError("\\x1b[1mno weights\\nat all"))
+        ' [1mno weights'
+    """
+    line = str(error).strip().split("\n")[0][:200] or type(error).__name__
+    return "".join(letter if letter.isprintable() else " " for letter in line)
+
+
 @contextmanager
 def needs_extra(extra: str, what: str) -> Iterator[None]:
     """Inside, a package that is missing is named with the extra that brings it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import os
 
 import open_clip
 import pytest
@@ -105,6 +106,12 @@ def test_a_config_that_cannot_be_used_is_refused_and_leaves_nothing(no_model, tm
         with pytest.raises(InputError, match=said):
             check(path, "none")
     assert open_clip.list_models() == known
+
+
+def test_a_pipe_is_no_config_and_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "Own-pipe.json")
+    with pytest.raises(InputError, match=r"Own-pipe.json' is not a readable JSON file: it is a folder, a pipe"):
+        find_model(str(tmp_path / "Own-pipe.json"))
 
 
 @pytest.mark.parametrize("name", ["ViT-B-32", "ViT-Mini-8"])

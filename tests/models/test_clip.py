@@ -185,7 +185,7 @@ def test_without_network_the_ways_out_are_named(monkeypatch, error):
         ("ViT-B-16", "captions", "openai"),
         (MODEL, "none.safetensors", "no such file"),
         (MODEL, "none.pt", "no such file"),
-        (MODEL, "weights.pkl", r"\.safetensors, \.pt, \.pth, \.bin alone.*pickles"),
+        (MODEL, "weights.pkl", r"\.safetensors, \.pt, \.pth, \.bin, \.ckpt alone"),
         ("convnext_base", "auto", "no.* for convnext_base: .*none, laion400m"),
         ("ViT-B-16-quickgelu", "laion2b_s34b_b88k", "Allowed: auto, none, openai"),
     ],

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 import zipfile
+from argparse import Namespace
 from collections import OrderedDict
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tangent_lib.models.tensors import read_tensors
+from tangent_lib.models import tensors
+from tangent_lib.models.tensors import check_form, read_tensors
 from tangent_lib.runtime.errors import InputError
 
 
@@ -112,14 +117,16 @@ def test_what_is_read_can_be_written_to(path, module, save):
     ("value", "reason"),
     [
         ({"w": torch.zeros(2), "epoch": 3}, "'epoch' is not a plain tensor but int"),
-        ({"w": {"v": torch.zeros(2)}}, "'w' is not a plain tensor but dict"),
-        ({3: torch.zeros(2)}, "no name"),
+        ({"w": torch.zeros(2), "u": torch.zeros(2), "v": {"x": torch.zeros(2)}}, "'v' is not a plain tensor but dict"),
+        ({3: torch.zeros(2)}, "no tensors by name"),
+        ({"w": torch.zeros(2), 3: torch.zeros(2)}, "no name"),
+        ({"w": torch.zeros(2), "c": torch.zeros(2).cfloat()}, "('c' is not a plain tensor|numbers that no weight has)"),
         ({"w": torch.zeros(2).to_sparse()}, "'w' is not a plain tensor but torch._utils._rebuild_sparse_tensor"),
         ({}, "no tensors"),
         (nn.ReLU(), "no tensors"),
-        (torch.zeros(2), "not a module"),
-        ([torch.zeros(2)], "not a module"),
-        (torch.optim.SGD([torch.zeros(2)]), "not a module"),
+        (torch.zeros(2), "no tensors by name"),
+        ([torch.zeros(2)], "no tensors by name"),
+        (torch.optim.SGD([torch.zeros(2)]), "no tensors by name"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
@@ -136,7 +143,7 @@ def test_a_file_that_is_not_there_or_is_something_else(tmp_path):
         (tmp_path / "other.pt").write_bytes(content)
         with pytest.raises(InputError, match=r"other\.pt.*Fetch it anew"):
             read_tensors(tmp_path / "other.pt")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder, not a file"):
         read_tensors(tmp_path)
 
 
@@ -285,5 +292,100 @@ def test_modules_within_each_other(path):
     looped: dict = {}
     looped["model"] = looped
     torch.save(looped, path)
-    with pytest.raises(InputError, match="recursion"):
+    with pytest.raises(InputError, match="no tensors by name"):
         read_tensors(path)
+
+
+# -- which set of weights, and its names -------------------------------------------------------------------------------
+WEIGHTS = {"conv.weight": torch.ones(2, 3), "proj": torch.zeros(3)} | {f"w{i}": torch.full((2,), float(i)) for i in range(4)}
+AVERAGED = {name: value + 1 for name, value in WEIGHTS.items()}
+STEPS = {0: {"exp_avg": torch.ones(9), "exp_avg_sq": torch.ones(9), "step": torch.tensor(3.0)}}
+TRAINING = {"optimizer": {"state": STEPS, "param_groups": [{"params": [0]}]}, "rng": torch.zeros(5), "args": Namespace(a=1)}
+WRAPPED = {
+    "model": lambda w: {"model": w, **TRAINING},
+    "model_state_dict": lambda w: {"epoch": np.float64(3), "model_state_dict": w},
+    "two deep": lambda w: {"checkpoint": {"net": w}},
+    "by parameter": lambda w: {"model": w, "optim": {f"module.{k}": {"exp_avg": v, "m": v} for k, v in w.items()}},
+    "the average alone": lambda w: {"ema": {"decay": 0.9, "updates": torch.tensor(3), "module": w}, "ema_decay": 0.9},
+    "filed twice": lambda w: {"model": w, "state_dict": dict(w)},
+    "compiled": lambda w: {f"_orig_mod.{name}": value for name, value in w.items()},
+    "distributed and compiled": lambda w: {"state_dict": {f"module._orig_mod.{name}": value for name, value in w.items()}},
+    "compiled in part": lambda w: {name.replace("conv.", "conv._orig_mod."): value for name, value in w.items()},
+    "torch's average": lambda w: {"n_averaged": torch.tensor(3), **{f"module.{name}": value for name, value in w.items()}},
+    "parameters": lambda w: {name: nn.Parameter(value) for name, value in w.items()},
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_weights_are_found_wherever_they_are_filed(path, save, wrap):
+    save(wrap(WEIGHTS), path)
+    check(path, WEIGHTS)
+
+
+SEVERAL = {
+    "ema": {"model": WEIGHTS, "ema": AVERAGED},
+    "ema with other names": {"state_dict": WEIGHTS, "model_ema": {"convweight": torch.ones(2, 3)}},
+    "ema in a list": {"model": WEIGHTS, "EMA": {"shadow_params": [*AVERAGED.values()]}},
+    "ema distributed": {"model": WEIGHTS, "copy": {f"module.{name}": value for name, value in AVERAGED.items()}},
+    "student and teacher": {"student": {"state_dict": WEIGHTS}, "teacher": {"state_dict": AVERAGED}},
+    "momentum": {"model": WEIGHTS, "momentum": AVERAGED},
+}
+
+
+@pytest.mark.parametrize("content", SEVERAL.values(), ids=SEVERAL)
+def test_of_several_sets_of_weights_none_is_guessed(path, save, content):
+    save(content, path)
+    with pytest.raises(InputError, match=r"several sets of weights, '\w.*' and '\w.*nothing tells which is meant: save"):
+        read_tensors(path)
+
+
+def test_names_that_fall_together_are_refused(path):
+    save_file({"a.w": torch.zeros(2), "a._orig_mod.w": torch.ones(2)}, path)
+    with pytest.raises(InputError, match="two weights of one name"):
+        read_tensors(path)
+
+
+def test_views_of_one_storage_are_read_once_and_come_apart(path, monkeypatch):
+    flat, reads = torch.arange(6000.0), []
+    monkeypatch.setattr(tensors, "_base", lambda *args, base=tensors._base: reads.append(1) or base(*args))
+    state = {f"w{i}": flat[1000 * i :][:1000].view(20, 50).T for i in range(6)} | {"wide": torch.ones(1).expand(7)}
+    torch.save(state, path)
+    check(path, state)
+    assert len(reads) == 2 and all(value.is_contiguous() for value in read_tensors(path).values())
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning", "ignore:.torch.jit:DeprecationWarning")
+def test_a_script_gives_the_tensors_of_its_modules(path, module):
+    torch.jit.save(torch.jit.script(module[3][0]), str(path))
+    check(path, module[3][0].state_dict())
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_a_pipe_a_folder_and_a_device_are_refused_and_not_opened(path, make):
+    make(path)
+    with pytest.raises(InputError, match=r"checkpoint.pt' is a (folder|pipe or a device), not a file"):
+        check_form(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html>", "web page"),
+        (b'{"weight_map": {}}', "index of a checkpoint in several files"),
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"\xff\xff\x00\x00\x00\x00\x00\x00{}", "neither safetensors"),
+    ],
+)
+def test_what_is_often_taken_for_a_checkpoint_is_called_by_its_name(path, content, said):
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        check_form(path)
+
+
+def test_names_in_a_refusal_are_printable(path):
+    torch.save({"w": torch.zeros(2), "\x1b[31m\n": 3}, path)
+    with pytest.raises(InputError) as caught:
+        read_tensors(path)
+    assert str(caught.value).isprintable()
