@@ -15,6 +15,7 @@ from pickle import UnpicklingError
 import open_clip
 import torch
 from jaxtyping import Float
+from open_clip.model import set_model_preprocess_cfg
 from open_clip.transformer import QuickGELU
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -46,10 +47,10 @@ class Clip:
     def digest(self) -> str:
         """A fingerprint of all weights, text tower included, and of what else the features depend on.
 
-        That is QuickGELU if used, a reader's own config, and preprocessing if it is not the model's usual one. The store
-        knows the model by it.
+        That is QuickGELU if used, in the text tower alone or in both, a reader's own config, and preprocessing if it is not
+        the model's usual one. The store knows the model by it.
         """
-        quick_gelu = "-quickgelu" * _uses_quick_gelu(self.model)
+        quick_gelu = "-quickgelu" if _uses_quick_gelu(self.model.visual) else "-quicktext" * _uses_quick_gelu(self.model)
         own = architectures.distinction(self.name, self.model.visual.preprocess_cfg)
         return fingerprint(self.model.state_dict()) + quick_gelu + own
 
@@ -204,7 +205,9 @@ def _check_tokens(name: str, model: nn.Module, tokenizer: Callable) -> None:
 def untrained(clip: Clip, seed: int) -> Clip:
     """The same model with its image tower at a random initialisation, theta_0^rd (tangent-space paper, Section 6.2).
 
-    The text tower, and so the zero-shot head, stays the pre-trained one: only the weights that are edited are random.
+    The text tower, and so the zero-shot head, stays the pre-trained one: only the weights that are edited are random. The
+    paper does not say which activation function they work with. As in its released code it is that of the model's name:
+    plain GELU for ViT-B-16, though OpenAI's weights of it need QuickGELU, which is left to the text tower then.
 
     Example:
         >>> clip = load_clip("ViT-Mini-8")
@@ -213,13 +216,15 @@ def untrained(clip: Clip, seed: int) -> Clip:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        quick_gelu = _uses_quick_gelu(clip.model)
-        fresh = open_clip.create_model(clip.name, force_quick_gelu=quick_gelu, pretrained_text=False)
+        visual = open_clip.create_model(clip.name, pretrained_text=False).visual
     text = {id(p): p for name, p in clip.model.named_parameters() if not name.startswith("visual.")}
-    model = copy.deepcopy(clip.model, text)  # a copy but for the text tower, which is never trained and serves both
-    model.visual.load_state_dict(fresh.visual.state_dict())
-    f, theta_0 = fast_functional(model.visual)
-    return replace(clip, model=model, f=f, theta_0=theta_0, pretrained=f"random image tower, seed {seed}")
+    # a copy with another image tower, but for the text tower, which is never trained and serves both
+    model = copy.deepcopy(clip.model, {**text, id(clip.model.visual): visual})
+    set_model_preprocess_cfg(model, clip.model.visual.preprocess_cfg)
+    visual.to(clip.device).eval().requires_grad_(False)
+    activation = ", plain GELU" * (_uses_quick_gelu(clip.model.visual) and not _uses_quick_gelu(visual))
+    f, theta_0 = fast_functional(architectures.image_tower(model))
+    return replace(clip, model=model, f=f, theta_0=theta_0, pretrained=f"random image tower, seed {seed}{activation}")
 
 
 def _uses_quick_gelu(model: nn.Module) -> bool:

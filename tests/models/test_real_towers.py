@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 
 import open_clip
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tangent_lib.evaluation import classify
 from tangent_lib.linearization import functional, value_and_tangent
@@ -40,6 +42,11 @@ CONFIGS = {
         "custom_text": True,
     },
 }
+FAMILIES = (  # a model of each kind of image tower among open_clip's, by the names of its parameters
+    *("ViT-B-32", "coca_ViT-B-32", "EVA01-g-14", "EVA02-B-16", "ViT-B-16-SigLIP", "PE-Core-T-16-384", "ViTamin-S"),
+    *("swin_base_patch4_window7_224", "vit_medium_patch16_gap_256", "vit_relpos_medium_patch16_cls_224", "MobileCLIP-B"),
+    *("convnext_base", "RN50", "MobileCLIP-S1"),
+)
 CONVOLUTIONS = ("Own-ResNet", "Own-ConvNeXt", "Own-ConvNeXt-V2", "Own-EfficientNet")
 
 
@@ -91,6 +98,25 @@ def test_full_size_towers_can_be_linearised(name):
 def test_attention_only_is_refused_where_there_is_no_attention(own, name, selection):
     with pytest.raises(InputError, match=f"'{selection}' trains nothing in this model.*Take a vision transformer"):
         select(own(name).theta_0, selection)
+
+
+def test_every_model_of_open_clip_trains_all_of_its_attention_or_is_refused():
+    """Names of each image tower, built on the meta device: what is left of attention is a norm, a token or a position."""
+    trained, refused = set(), set()
+    for name in FAMILIES:
+        with torch.device("meta"):
+            tower = open_clip.create_model(name, load_weights=False, device="meta").visual
+        names = [each for each, _ in tower.named_parameters()]
+        try:
+            chosen = {selection: set(select(names, selection)) for selection in SELECTIONS}
+        except InputError:
+            refused.add(name)
+            continue
+        trained.add(name)
+        left = [each for each in names if each not in chosen["attention and MLP"] and re.search("attn|mlp", each)]
+        assert not [each for each in left if not re.search(r"norm|ln_|query|latent|rel_pos|position_bias", each)], name
+        assert chosen["attention weights"] == {each for each in chosen["attention"] if each.endswith("weight")}
+    assert refused == {"convnext_base", "RN50", "MobileCLIP-S1"} and len(trained) == len(FAMILIES) - 3
 
 
 @pytest.mark.parametrize("name", ["Own-ViT", "Own-pooled-ViT", "Own-captioner"])
@@ -189,3 +215,18 @@ def test_untrained_is_another_image_tower_with_the_same_text_tower(own, name):
     x = torch.zeros(1, 3, clip.image_size, clip.image_size)
     torch.testing.assert_close(other.f(other.theta_0, x), image_tower(other.model)(x), rtol=1e-5, atol=1e-5)
     assert other.digest == untrained(clip, 3).digest != untrained(clip, 4).digest and clip.digest == own(name).digest
+
+
+@pytest.mark.parametrize("config, quick", [("Own-ViT", False), ("Own-ViT-quick", True)])
+def test_a_random_image_tower_has_the_activation_of_the_name_not_of_the_weights(own, folder, config, quick):
+    clip = own(config)
+    save_file(clip.model.state_dict(), folder / "openai.safetensors", {"quick_gelu": "true"})
+    opened = load_clip(str(folder / f"{config}.json"), str(folder / "openai.safetensors"))
+    other, plain = untrained(opened, 3), untrained(clip, 3)
+    towers = (other.model.visual.transformer, other.model.transformer)
+    kinds = [{type(block.mlp.gelu).__name__ for block in tower.resblocks} for tower in towers]
+    assert kinds == [{"QuickGELU" if quick else "GELU"}, {"QuickGELU"}]
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.equal(other.f(other.theta_0, x), plain.f(plain.theta_0, x))
+    assert ("-quickgelu" in other.digest, "-quicktext" in other.digest) == (quick, not quick)
+    assert other.pretrained == f"random image tower, seed 3{'' if quick else ', plain GELU'}"
