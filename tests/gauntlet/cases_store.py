@@ -192,7 +192,7 @@ def same_after_an_edit(kind: str, module: str, old: str, new: str) -> Callable[[
 
 
 EDITS = [
-    ("an edited schedule of fine-tuning", "finetuned", "finetuning", "0.5 * (1 + math.cos", "0.4 * (1 + math.cos", False),
+    ("an edited schedule of fine-tuning", "finetuned", "modes", "0.5 * (1 + math.cos", "0.4 * (1 + math.cos", False),
     ("an edited drawing", "images", "miniature.signs", "0.5", "0.6", False),
     ("an edited rule of tangents, and kept weights", "finetuned", "_fast.rules", "along", "along_", False),
     ("an edited choice of alpha", "addition", "editing", ">=", ">", False),
