@@ -32,7 +32,7 @@ help: ## explain the targets
 
 report: .venv/.installed ## run the notebooks, build the book; ARGS="-p seeds 0,1" or MODELS=all
 	@$(WORKFLOW) $(if $(MODELS),--configfile workflow/miniatures.yaml) $(CONFIG)
-	@echo "the book: $(CURDIR)/_build/html/index.html"
+	@echo "the book: $$PWD/_build/html/index.html"
 
 check: lint ## the fast sibling of test: linter, contract of the layers, unit tests and examples that need no training
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(JOBS) -m "not slow" tests tangent_lib

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import jacrev, vmap
 
 from tangent_lib.linearization import check_implementation
 from tangent_lib.runtime.errors import InputError
-from tangent_lib.runtime.inputs import NO_FLOAT64, Inputs, blocks, count, device_of, in_float64, on_each
-from tangent_lib.runtime.operations import forward_differentiable
+from tangent_lib.runtime.gradients import gradients
+from tangent_lib.runtime.inputs import NO_FLOAT64, Inputs, blocks, count, device_of, in_float64
 from tangent_lib.task_vectors import Function, Params
 
 NUMBERS_HELD = {"cuda": 2**32}  # at a time, on a GPU: 17 GB in fp32
@@ -63,17 +62,17 @@ def ntk(
     if device_of(x).type in NO_FLOAT64:
         raise InputError(f"the kernel is summed in float64, which {device_of(x)} has not: give params and points on the cpu")
     with torch.no_grad():
-        shape = tuple(f(params, blocks(x, 1)[0]).shape)
+        shape = tuple((one := f(params, blocks(x, 1)[0])).shape)
+    if any(each.is_complex() for each in (one, *params.values())):
+        raise InputError("the kernel is one of real outputs and weights: take torch.view_as_real of what is complex")
     if shape != (1,) and (len(shape) != 2 or shape[0] != 1):
         raise InputError(f"f gives {shape} for one point, where the kernel needs (1, outputs), or (1,)")
     of_outputs = (lambda params, x: f(params, x).unsqueeze(1)) if shape == (1,) else f
     memory = NUMBERS_HELD.get(device_of(x).type, NUMBERS_HELD_ELSEWHERE) if memory is None else memory
-    if implementation == "plain":
-        kernel = kernel_of_gradients(of_outputs, params, x, x2, memory)
-    else:
+    if implementation != "plain":
         from tangent_lib._fast.kernel import kernel_of_outputs
-
-        kernel = kernel_of_outputs(of_outputs, params, x, x2, memory)
+    compute = kernel_of_gradients if implementation == "plain" else kernel_of_outputs
+    kernel = compute(of_outputs, params, x, x2, memory)
     return kernel[0] if shape == (1,) else kernel
 
 
@@ -96,14 +95,6 @@ def kernel_of_gradients(
                 band.append(torch.stack(products).sum(dim=0, dtype=torch.float64).to(products[0].dtype))
         bands.append(band)
     return torch.cat([torch.cat(band, dim=2) for band in bands], dim=1)
-
-
-def gradients(f: Function, params: Params, x: Inputs) -> dict[str, Float[Tensor, "n outputs numbers"]]:
-    """grad_theta f_c(x_i; theta_0) of every point and output, by parameter name."""
-    one = lambda params, point: f(params, on_each(lambda part: part.unsqueeze(0), point))[0]
-    with forward_differentiable():
-        rows = vmap(jacrev(one), in_dims=(None, 0))(params, x)
-    return {name: value.detach().flatten(start_dim=2) for name, value in rows.items()}
 
 
 def local_energy(kernel: Float[Tensor, "trained points"], leading: int | None = None) -> Float[Tensor, " points"]:

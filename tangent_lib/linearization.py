@@ -63,8 +63,13 @@ def value_and_tangent(f: Function, theta_0: Params, tau: Params, x: Inputs) -> t
     """
     check_match(theta_0, tau)
     in_order = {name: tau[name] for name in theta_0}  # jvp wants both dicts in one order
-    with forward_differentiable():
-        return jvp(lambda params: f(params, x), (theta_0,), (in_order,))
+    try:
+        with forward_differentiable():
+            return jvp(lambda params: f(params, x), (theta_0,), (in_order,))
+    except RuntimeError as error:
+        if not any(known in str(error) for known in ("forward AD", "autograd.Function")):
+            raise
+        raise InputError(f"f has no forward derivative: {' '.join(str(error).split('. ')[0].split())}") from error
 
 
 def listing_1(f: Function, theta_0: Params) -> Function:
@@ -85,7 +90,8 @@ def linearize(f: Function, theta_0: Params, implementation: str = "auto") -> Fun
         implementation: ``plain``, the formula (Listing 1), with gradients of any order. ``fast``, value and tangent in one
             pass with a rule an operation, and gradients of first order from an ordinary backward pass of f at theta_0; a
             weight that is theta_0's own tensor has no tangent and costs nothing. ``auto``, fast wherever that is possible:
-            plain inside torch.func, where x needs a gradient, and, with a warning, for a model that writes in place.
+            plain inside torch.func, where x or theta_0 needs a gradient, and, with a warning, for a model that writes in
+            place, has a ``torch.autograd.Function``, or holds another tensor that needs a gradient.
 
     Returns:
         ``f_lin(params, x)``, with f_lin(theta_0, x) = f(theta_0, x).
@@ -107,19 +113,14 @@ def linearize(f: Function, theta_0: Params, implementation: str = "auto") -> Fun
 
     def f_lin(params: Params, x: Inputs) -> Tensor:
         check_match(theta_0, params)
-        if inside_func_transform() or any(part.requires_grad for part in tensors_of(x)):
-            return (plain if implementation == "auto" else _fall_back(implementation, plain))(params, x)
-        at = with_gradient_to(params, theta_0)
-        tau = {
-            name: lambda name=name: torch.sub(params[name].detach(), theta_0[name])  # computed where used, then dropped
-            for name in theta_0
-            if params[name] is not theta_0[name]
-        }
-        found = push(f, at, [tau], x)
+        moved = [name for name in theta_0 if params[name] is not theta_0[name]]
+        if _beyond_tangents(*tensors_of(x), *(theta_0[name] for name in moved)):
+            return _fall_back(implementation, plain, said=False)(params, x)
+        minus = lambda name: lambda: torch.sub(params[name].detach(), theta_0[name])  # computed where used, then dropped
+        found = push(f, with_gradient_to(params, theta_0), [{name: minus(name) for name in moved}], x)
         if found is None:
             return _fall_back(implementation, plain)(params, x)
-        value, (tangent,) = found
-        return _sum(value, tangent, x)
+        return _sum(found[0], *found[1], x)
 
     return f_lin
 
@@ -162,8 +163,9 @@ def value_and_tangents(
                 pairs.append(value_and_tangent(f, params, tau, x))
         return (pairs[0][0] if pairs else f(params, x)), [tangent for _, tangent in pairs]
 
-    if implementation == "plain":
-        return plain(theta_0, x)
+    beyond = _beyond_tangents(*tensors_of(x), *theta_0.values(), *(each for tau in taus for each in tau.values()))
+    if implementation == "plain" or beyond:
+        return _fall_back(implementation, plain, said=False)(theta_0, x)
     from tangent_lib._fast.tangents import push
 
     found = push(f, theta_0, taus, x)
@@ -176,12 +178,16 @@ def check_implementation(implementation: str) -> None:
         raise unknown("implementation", implementation, IMPLEMENTATIONS)
 
 
-def _fall_back(implementation: str, plain):
+def _beyond_tangents(*constants: Tensor) -> bool:
+    """Whether derivatives may be asked for that only the formula has."""
+    return inside_func_transform() or (torch.is_grad_enabled() and any(each.requires_grad for each in constants))
+
+
+def _fall_back(implementation: str, plain, said: bool = True):
     if implementation == "fast":
-        raise InputError(
-            "implementation 'fast': f writes in place, x needs a gradient, or torch.func differentiates; take auto or plain"
-        )
-    if not inside_func_transform():
+        why = "f writes in place, x or theta_0 needs a gradient, or torch.func differentiates"
+        raise InputError(f"implementation 'fast': {why}; take auto or plain")
+    if said:
         warnings.warn("an operation has no tangent rule: torch.func.jvp differentiates the whole model", stacklevel=3)
     return plain
 

@@ -290,7 +290,7 @@ def test_fast_refuses_a_model_that_writes_in_place_and_auto_takes_the_formula_wi
 
 def test_fast_refuses_what_only_the_formula_can_differentiate(tower_jacobian):
     f, theta_0, x, _ = tower_jacobian
-    f_lin, said = linearize(f, theta_0, "fast"), "x needs a gradient, or torch.func differentiates"
+    f_lin, said = linearize(f, theta_0, "fast"), "x or theta_0 needs a gradient, or torch.func differentiates"
     with pytest.raises(InputError, match=said):
         f_lin(theta_0, x.clone().requires_grad_())
     with pytest.raises(InputError, match=said):

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import jacrev, vmap
 
+from tangent_lib._fast.dual import random_state
 from tangent_lib._fast.watched import NotWatched, Use, watch
 from tangent_lib.runtime.errors import InputError
-from tangent_lib.runtime.inputs import Inputs, blocks, count, joined, on_each, same
-from tangent_lib.runtime.operations import forward_differentiable, linear
+from tangent_lib.runtime.gradients import gradients
+from tangent_lib.runtime.inputs import Inputs, blocks, count, device_of, joined, on_each, same
+from tangent_lib.runtime.operations import linear
 from tangent_lib.runtime.private_doors import storage_number
 from tangent_lib.task_vectors import Function, Params
 
@@ -72,7 +73,7 @@ def kernel_of_outputs(
 
 def _watchable(f: Function, params: Params, point: Inputs) -> tuple[list[str], list[str]]:
     """The names of the weights that can be watched, and of the rest."""
-    names, rest = list(params), []
+    names, rest, state = list(params), [], random_state(device_of(point))
     while True:
         try:
             outputs, _ = watch(f, params, names, point)
@@ -81,6 +82,15 @@ def _watchable(f: Function, params: Params, point: Inputs) -> tuple[list[str], l
             rest.append(str(found))
             names.remove(str(found))
             continue
+        except (RuntimeError, TypeError):  # such as of compiled code, which watched weights cannot pass
+            if not names:
+                raise
+            rest, names = list(params), []
+            continue
+        if not all(map(torch.equal, state, random_state(device_of(point)))):
+            raise InputError(
+                "f draws random numbers, as dropout does in train mode: at each pass it is another f; call eval()"
+            )
         if outputs.dim() != 2 or len(outputs) != 1:
             raise InputError(f"f gives {tuple(outputs.shape)} for one point, where the kernel needs (1, outputs)")
         return names, rest
@@ -93,8 +103,11 @@ def _points_at_a_time(f: Function, params: Params, names: list[str], rest: list[
         kept[storage_number(tensor)] = tensor.untyped_storage().nbytes() // tensor.element_size()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        outputs, uses = watch(f, params, names, point)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            outputs, uses = watch(f, params, names, point)
+    except RuntimeError:  # of torch.func within f, which lets nobody note
+        return 1
     weights = {storage_number(value) for value in params.values()}
     graph = sum(numbers for storage, numbers in kept.items() if storage not in weights)
     held = sum(use.y.numel() + (0 if use.entered is None else use.entered.numel()) for use in uses)
@@ -107,10 +120,8 @@ def _side(f: Function, params: Params, names: list[str], rest: list[str], x: Inp
     if not rest:
         return _Side(outputs, uses, None)
     some = {name: params[name] for name in rest}
-    one = lambda some, point: f({**params, **some}, on_each(lambda part: part.unsqueeze(0), point))[0]
-    with forward_differentiable():
-        rows = vmap(jacrev(one), in_dims=(None, 0))(some, x)
-    return _Side(outputs, uses, torch.cat([row.reshape(*row.shape[:2], -1) for row in rows.values()], dim=2).detach())
+    rows = gradients(lambda some, x: f({**params, **some}, x), some, x)
+    return _Side(outputs, uses, torch.cat(list(rows.values()), dim=2))
 
 
 def _block(left: _Side, right: _Side, memory: int) -> Float[Tensor, "outputs rows columns"]:
@@ -128,9 +139,9 @@ def _of_output(left: _Side, right: _Side, output: int, scratch: list[Tensor]) ->
             first = use.direct(g)
             _add(total, first, first if right is left else use2.direct(g2))
         if use.entered is not None:
-            sides = [(use.entered, use.returned(g))]
+            sides = [_alike(use.entered, use.returned(g))]
             if right is not left:
-                sides.append((use2.entered, use2.returned(g2)))
+                sides.append(_alike(use2.entered, use2.returned(g2)))
             _add_products(total, sides, scratch)
     if left.rest is not None:
         _add(total, left.rest[:, output], left.rest[:, output] if right is left else right.rest[:, output])
@@ -163,6 +174,12 @@ def _add_products(total: Tensor, sides: list[tuple[Tensor, Tensor]], scratch: li
         else:
             sums = [_sums(*part, buffer) for part, buffer in zip(parts, scratch)]
             _add(total, sums[0], sums[-1])
+
+
+def _alike(a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """Of one precision; under autocast the cotangent may be of half of it."""
+    dtype = torch.promote_types(a.dtype, g.dtype)
+    return a.to(dtype), g.to(dtype)
 
 
 def _active(a: Tensor, g: Tensor, on: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tangent_lib._fast.dual import RULES, Along, Dual, by_jvp, tangent_of, value_of
+from tangent_lib._fast.dual import RULES, Along, Dual, by_jvp, can_move, tangent_of, value_of
 from tangent_lib.runtime.operations import add_linear, linear, self_attention
 from tangent_lib.runtime.private_doors import softmax_backward
 
@@ -37,10 +37,11 @@ def _linear(input, weight, bias=None) -> tuple[Tensor, Along]:
         dx, dw, db = (tangent_of(each, k) for each in (x, weight, bias))
         moved = linear(x0, dw, db) if dw is not None else None
         if dx is None:
-            return moved if moved is not None or db is None else db.expand(*x0.shape[:-1], len(db))
+            return moved if moved is not None or db is None else db.expand(out.shape)
         return linear(dx, w0, db) if moved is None else add_linear(moved, dx, w0)
 
-    return linear(x0, w0, value_of(bias)), along
+    out = linear(x0, w0, value_of(bias))
+    return out, along
 
 
 def _bilinear(func: Callable) -> Callable:
@@ -110,7 +111,9 @@ def _gelu(x, approximate="none") -> tuple[Tensor, Along]:
 def _from_result(func: Callable, backward: Callable) -> Callable:
     """Of a function of single numbers whose derivative ``backward`` knows from the function's value."""
 
-    def of_numbers(x, *rest) -> tuple[Tensor, Along]:
+    def of_numbers(x, *rest) -> tuple[object, Along | None]:
+        if value_of(x).is_complex():  # where a backward pass takes conjugates
+            return by_jvp(func, (x, *rest), {})
         y0 = func(value_of(x), *rest)
         return y0, _unless_zero(x, lambda k: backward(tangent_of(x, k).to(y0.dtype), y0))
 
@@ -162,7 +165,8 @@ def _multi_head_attention(*args, **kwargs) -> tuple[object, Along | None]:
 
 @rule(F.scaled_dot_product_attention)
 def _attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-    if attn_mask is not None or dropout_p or is_causal or enable_gqa:
+    broadcast = not q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
+    if attn_mask is not None or dropout_p or is_causal or enable_gqa or broadcast:
         given = {"attn_mask": attn_mask, "dropout_p": dropout_p, "is_causal": is_causal, "enable_gqa": enable_gqa}
         return by_jvp(F.scaled_dot_product_attention, (q, k, v), {**given, "scale": scale})
     scale = q.shape[-1] ** -0.5 if scale is None else scale
@@ -205,7 +209,7 @@ def _additive(func: Callable, sign: int) -> Callable:
         def along(k: int) -> Tensor | None:
             da, db = tangent_of(a, k), tangent_of(b, k)
             if da is None or db is None:
-                return None if da is db is None else (da if db is None else sign * db).expand(out.shape)
+                return None if da is db is None else (da if db is None else sign * db).expand(out.shape).to(out.dtype)
             return func(da, db)
 
         return out, along
@@ -243,7 +247,7 @@ def _moved(func: Callable) -> Callable:
         rest = [value_of(each) for each in rest]
         options = {name: value_of(each) for name, each in options.items()}
         out = func(value_of(x), *rest, **options)
-        if isinstance(out, Tensor) and not out.is_floating_point():
+        if isinstance(out, Tensor) and not can_move(out):
             return out, None
         return out, _unless_zero(x, lambda k: func(tangent_of(x, k), *rest, **options))
 
@@ -261,7 +265,9 @@ for name in ("T", "mT"):
 
 
 @rule(Tensor.view)
-def _view(x, *shape) -> tuple[Tensor, Along]:
+def _view(x, *shape) -> tuple[object, Along | None]:
+    if isinstance(shape[0], torch.dtype):  # the same bytes, read otherwise
+        return by_jvp(Tensor.view, (x, *shape), {})
     return value_of(x).view(*shape), _unless_zero(x, lambda k: tangent_of(x, k).reshape(*shape))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tangent_lib._fast import rules  # noqa: F401  operations learn here how to move tangents
-from tangent_lib._fast.dual import NotCovered, dual, random_state, set_random_state, tangent_of, value_of
+from tangent_lib._fast.dual import NotCovered, dual, random_state, set_random_state, tangent_of, value_of, watchful
 from tangent_lib.runtime.inputs import Inputs, device_of
 from tangent_lib.task_vectors import Function, Params
 
@@ -30,17 +30,20 @@ def push(
         directions: by name a tensor, or what makes one when it is needed; what is left out does not move.
 
     Returns:
-        value and tangents; None where the model has an operation that can only be differentiated as a whole.
+        value and tangents; None where the model can only be differentiated as a whole, if at all.
     """
-    params = {name: dual(value, [each.get(name) for each in directions]) for name, value in at.items()}
-    state = random_state(device_of(x))
+    graphs, state = torch.is_grad_enabled(), random_state(device_of(x))
+    values = at if graphs else {name: value.detach() for name, value in at.items()}
+    params = {name: dual(value, [each.get(name) for each in directions]) for name, value in values.items()}
     try:
-        out = f(params, x)
-    except NotCovered:
+        with watchful():
+            out = f(params, x)
+    except (NotCovered, RuntimeError, TypeError):  # the latter from compiled code that these tensors cannot pass
         set_random_state(state, device_of(x))  # as if f had not been tried
         return None
     moves = [tangent_of(out, k) for k in range(len(directions))]
-    return value_of(out), [torch.zeros_like(value_of(out)) if move is None else move for move in moves]
+    value = value_of(out) if graphs else value_of(out).detach()
+    return value, [torch.zeros_like(value) if move is None else move for move in moves]
 
 
 def with_gradient_to(theta: Params, theta_0: Params) -> Params:

@@ -62,6 +62,8 @@ class Watched(Tensor):
     @classmethod
     def __torch_function__(cls, func: Callable, types, args=(), kwargs=None) -> object:
         kwargs = kwargs or {}
+        if not torch.is_grad_enabled() and func not in ABOUT:  # of this no cotangent comes back as it went
+            raise NotWatched(_first((args, kwargs)).label)
         if func in USES and all(takes(USES[func], name) for name in kwargs):
             return USES[func](*args, **kwargs)
         weight, *rest = args or (None,)
@@ -109,8 +111,10 @@ def _versions(*tensors: Tensor | None) -> tuple[int, ...]:
 
 def _note(weights: Iterable[object], y: Tensor, entered=None, returned=None, direct=None) -> Tensor:
     watched = [each for each in weights if isinstance(each, Watched)]
+    if len({each.label for each in watched}) < len(watched):
+        raise NotWatched(watched[0].label)
     for each in watched:
-        if each.label in each.uses or len(y) != each.points:
+        if each.label in each.uses or len(y) != each.points or y.is_complex():
             raise NotWatched(each.label)
     if not y.requires_grad:
         y = y.requires_grad_(True).clone()  # so that cotangents come back to it; into a leaf, nothing could be written
@@ -135,7 +139,7 @@ def _summed(x: Tensor) -> Float[Tensor, "points dim"]:
 
 def _linear(x, weight, bias=None) -> Tensor:
     entering = _entering(x)
-    if weight.dim() != 2:
+    if weight.dim() != 2 or (bias is not None and bias.shape != weight.shape[:1]):
         raise NotWatched(_first((weight, bias)).label)
     y = linear(x, _value(weight), _value(bias))
     entered = _rows(entering) if isinstance(weight, Watched) else None

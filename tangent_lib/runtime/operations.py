@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Inexact
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -55,15 +55,16 @@ def plain_products() -> Iterator[None]:
 
 
 def linear(
-    x: Float[Tensor, "*batch d_in"], weight: Float[Tensor, "d_out d_in"], bias: Float[Tensor, " d_out"] | None = None
-) -> Float[Tensor, "*batch d_out"]:
+    x: Inexact[Tensor, "*batch d_in"], weight: Inexact[Tensor, "*d_out d_in"], bias: Inexact[Tensor, "*shape"] | None = None
+) -> Inexact[Tensor, "*batch_and_d_out"]:
     """x W^T + b, like ``torch.nn.functional.linear``, with a gradient of first order.
 
     Example:
         >>> linear(torch.ones(1, 2), torch.ones(3, 2), torch.tensor([0.0, 1.0, 2.0]))
         tensor([[2., 3., 4.]])
     """
-    if not through_onednn(x) or not through_onednn(weight):
+    known = weight.dim() == 2 and (bias is None or (bias.shape == weight.shape[:1] and bias.dtype == torch.float32))
+    if not (known and through_onednn(x) and through_onednn(weight)):
         return F.linear(x, weight, bias)
     rows = x.reshape(-1, x.shape[-1])
     needed = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias))
@@ -78,7 +79,7 @@ def add_linear(to: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         >>> add_linear(torch.ones(1, 3), torch.ones(1, 2), torch.ones(3, 2))
         tensor([[3., 3., 3.]])
     """
-    if not through_onednn(x) or not through_onednn(weight):
+    if not (weight.dim() == 2 and through_onednn(x) and through_onednn(weight)):
         return to.add_(F.linear(x, weight))
     rows, sums = _dense(x.reshape(-1, x.shape[-1])), to.reshape(-1, to.shape[-1])
     return onednn_add_product(rows, sums, _dense(weight)).view(to.shape)

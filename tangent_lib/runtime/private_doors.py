@@ -46,8 +46,12 @@ def softmax_backward(gradient: Tensor, shares: Tensor) -> Tensor:
 
 
 def wrapper(cls: type, value: Tensor) -> Tensor:
-    """A tensor of a subclass with the shape, dtype and device of a value, and no content of its own."""
-    return Tensor._make_wrapper_subclass(cls, value.shape, dtype=value.dtype, device=value.device)
+    """A tensor of a subclass with the shape, dtype and device of a value, and no content of its own.
+
+    It needs a gradient, or a ``torch.autograd.Function`` would hand on unseen what it returns as it was.
+    """
+    needs = value.is_floating_point() or value.is_complex()
+    return Tensor._make_wrapper_subclass(cls, value.shape, dtype=value.dtype, device=value.device, requires_grad=needs)
 
 
 def storage_number(tensor: Tensor) -> int:
@@ -56,8 +60,8 @@ def storage_number(tensor: Tensor) -> int:
 
 
 def version_number(tensor: Tensor) -> int:
-    """How often something was written into a tensor."""
-    return tensor._version
+    """How often something was written into a tensor; 0 of one made in inference mode, where nobody counts."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def shapes_without_content() -> torch.overrides.TorchFunctionMode | object:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from tangent_lib._fast import dual, rules  # noqa: F401  operations learn there how to move tangents
 from tangent_lib._fast.dual import RULES, Dual, NotCovered, takes, tangent_of, value_of
 from tangent_lib.linearization import functional, linearize, listing_1, value_and_tangent, value_and_tangents
+from tangent_lib.runtime.errors import InputError
 from tangent_lib.task_vectors import apply
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
@@ -254,3 +255,67 @@ def test_in_eval_mode_nothing_is_dropped():
     value, (tangent,) = value_and_tangents(f, theta_0, [tau], x)
     torch.testing.assert_close(tangent, x @ tau["0.weight"].T + tau["0.bias"], **CLOSE)
     torch.testing.assert_close(value, x @ theta_0["0.weight"].T + theta_0["0.bias"], **CLOSE)
+
+
+# -- what only the whole model shows ------------------------------------------------------------------------------------
+class Signed(torch.autograd.Function):
+    """With a forward derivative that is not that of what it computes."""
+
+    forward = staticmethod(lambda x: x)
+    setup_context = staticmethod(lambda ctx, inputs, output: None)
+    backward = staticmethod(lambda ctx, g: -g)
+    jvp = staticmethod(lambda ctx, dx: -dx)
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_the_derivative_of_a_function_is_its_own(graphs):
+    theta_0 = {"w": random(3)}
+    with torch.set_grad_enabled(graphs), pytest.warns(UserWarning, match=f"{NO_RULE} the whole model"):
+        value, (tangent,) = value_and_tangents(lambda params, x: Signed.apply(params["w"] * x), theta_0, [theta_0], random(3))
+    torch.testing.assert_close(tangent, -value, **CLOSE)
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_a_tensor_that_is_trained_beside_the_weights_has_its_gradient(graphs):
+    head, theta_0, x = random(3).requires_grad_(), {"w": random(3)}, random(3)
+    f = lambda params, x: params["w"] * x * head * head
+    with torch.set_grad_enabled(graphs):
+        value, (tangent,) = value_and_tangents(f, theta_0, [theta_0], x)
+        z = linearize(f, theta_0)({"w": 3 * theta_0["w"]}, x)
+    torch.testing.assert_close((tangent, z), (value, 3 * value), **CLOSE)
+    assert tangent.requires_grad == value.requires_grad == z.requires_grad == graphs
+    if graphs:
+        torch.testing.assert_close(torch.autograd.grad(z.sum(), head)[0], 6 * theta_0["w"] * x * head, **CLOSE)
+
+
+def test_derivatives_of_a_tangent_are_those_of_the_formula():
+    f, theta_0 = (lambda params, x: x * params["w"] ** 3), {"w": torch.tensor(2.0)}
+    x, tau = torch.tensor(5.0, requires_grad=True), {"w": torch.tensor(7.0, requires_grad=True)}
+    tangent = value_and_tangents(f, theta_0, [tau], x)[1][0]
+    assert [g.item() for g in torch.autograd.grad(tangent, [x, tau["w"]])] == [3 * 4 * 7, 5 * 3 * 4]
+    seen = torch.func.grad(lambda x: value_and_tangents(f, theta_0, [{"w": torch.tensor(7.0)}], x)[1][0])(x.detach())
+    assert seen == 3 * 4 * 7
+
+
+def test_a_tangent_of_another_shape_is_not_taken():
+    with pytest.raises(NotCovered, match=r"\(3,\) for a value of \(2,\)"):
+        dual.dual(torch.ones(2), [torch.ones(3)])
+
+
+def test_what_numpy_computes_is_not_covered():
+    with pytest.raises(NotCovered, match="NumPy"):
+        moved(3).detach().numpy()
+
+
+def test_running_means_are_updated_once():
+    mean, variance, theta_0, x = torch.zeros(2).double(), torch.ones(2).double(), {"w": random(2)}, random(4, 2)
+    f = lambda params, x: F.batch_norm(x * params["w"], mean, variance, training=True, momentum=0.5)
+    value_and_tangents(f, theta_0, [theta_0, theta_0], x)
+    torch.testing.assert_close(mean, 0.5 * (x * theta_0["w"]).mean(dim=0), **CLOSE)
+
+
+def test_a_function_that_has_no_forward_derivative_is_refused_in_one_line():
+    f, theta_0 = (lambda params, x: torch._weight_norm(params["v"], params["g"])), {"v": random(2, 3), "g": random(2, 1)}
+    for implementation in ("auto", "plain"):
+        with pytest.raises(InputError, match=r"^f has no forward derivative: .*_weight_norm[^\n]*$"):
+            value_and_tangents(f, theta_0, [theta_0], random(3), implementation)

@@ -18,6 +18,7 @@ from tangent_lib._fast import kernel
 from tangent_lib.evaluation import classify
 from tangent_lib.kernels import ntk
 from tangent_lib.linearization import functional
+from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.operations import forward_differentiable
 from tangent_lib.task_vectors import Function, Params
 
@@ -278,3 +279,28 @@ def test_an_output_that_depends_on_nothing_gives_zeros(model):
     *others, last = ntk(f, model.params, model.x)
     torch.testing.assert_close(torch.stack(others), model.kernel(), **CLOSE)
     assert not last.any()
+
+
+# -- odd models ----------------------------------------------------------------------------------------------------------
+def test_a_model_that_draws_random_numbers_is_refused():
+    f = lambda params, x: F.dropout(F.linear(x, params["w"]))
+    with pytest.raises(InputError, match=r"f draws random numbers, as dropout does in train mode.*call eval\(\)"):
+        ntk(f, {"w": draw(3, 4)}, draw(5, 4))
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_a_model_under_autocast_of_its_own(precision):
+    def f(params: Params, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return torch.tanh(F.linear(x, params["w"])).to(precision)
+
+    params, x = {"w": draw(3, 4).to(precision)}, draw(5, 4).to(precision)
+    expected = ntk(lambda params, x: torch.tanh(F.linear(x, params["w"])), params, x)
+    assert (ntk(f, params, x) - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_torch_func_may_be_used_within():
+    f = lambda params, x: torch.func.vmap(torch.func.grad(lambda point: (point @ params["w"]).square().sum()))(x)
+    with forward_differentiable():
+        rows = jacrev(f)({"w": draw(3, 3)}, draw(4, 3))["w"].flatten(2)
+    torch.testing.assert_close(ntk(f, {"w": draw(3, 3)}, draw(4, 3)), torch.einsum("icp,jcp->cij", rows, rows), **CLOSE)

@@ -22,7 +22,7 @@ CASES: list = []
 
 
 def draw(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=RNG, dtype=torch.float64)
+    return torch.randn(shape, generator=RNG, dtype=torch.float64)
 
 
 def case(*operations: Callable | str, args: tuple, **kwargs: object):
@@ -48,6 +48,10 @@ case(F.linear, args=(draw(3, 4), draw(5, 4), draw(5)))
 case(F.linear, args=(draw(2, 3, 4).transpose(0, 1), draw(5, 4)))
 case(F.linear, args=(draw(4), draw(5, 4), draw(5)))
 case(F.linear, args=(draw(3, 4), draw(5, 4)), bias=draw(5))
+case(F.linear, args=(draw(3, 4), draw(5, 4), draw()))
+case(F.linear, args=(draw(2, 3, 4), draw(5, 4), draw(1)))
+case(F.linear, args=(draw(3, 4), draw(5, 4), draw(3, 1)))
+case(F.linear, args=(draw(2, 3, 4), draw(4)))
 case("matmul", "__matmul__", args=(draw(3, 4), draw(4, 2)))
 case("matmul", "__matmul__", args=(draw(2, 3, 4), draw(4, 2)))
 case("matmul", "__matmul__", args=(draw(4), draw(2, 4, 3)))
@@ -256,6 +260,8 @@ LEFT = {
     "causal attention": (ATTENTION, QKV, {"is_causal": True}),
     "attention with dropout": (ATTENTION, QKV, {"dropout_p": 0.5}),
     "grouped attention": (ATTENTION, (draw(1, 4, 5, 4), draw(1, 2, 5, 4), draw(1, 2, 5, 4)), {"enable_gqa": True}),
+    "attention of one batch to many": (ATTENTION, (draw(1, 5, 4), draw(3, 6, 4), draw(3, 6, 4)), {}),
+    "attention to one set of keys": (ATTENTION, (draw(2, 3, 5, 4), draw(2, 1, 6, 4), draw(2, 1, 6, 4)), {}),
     "attention by names": (ATTENTION, (), dict(zip(("query", "key", "value"), QKV))),
     "alpha": (torch.add, (draw(3), draw(3)), {"alpha": 2}),
     "alpha of a method": (Tensor.sub, (draw(3), draw(3)), {"alpha": 2}),

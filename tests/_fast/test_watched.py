@@ -171,6 +171,11 @@ UNKNOWN = {
     "a vector": (lambda x, p: F.linear(x, p["w"]).unsqueeze(1), (3,), {"w": (3,)}),
     "a scaled addition": (lambda x, p: torch.add(x, p["w"], alpha=2), (3,), {"w": (3,)}),
     "an addition into": (lambda x, p: x.clone().add_(p["w"]), (3,), {"w": (3,)}),
+    "a bias without dimensions": (lambda x, p: F.linear(x, p["v"], p["w"]), (3,), {"w": (), "v": (5, 3)}),
+    "a bias of one number": (lambda x, p: F.linear(x, p["v"], p["w"]), (4, 3), {"w": (1,), "v": (5, 3)}),
+    "one weight for scale and shift": (lambda x, p: F.layer_norm(x, (3,), p["w"], p["w"]), (3,), {"w": (3,)}),
+    "one weight for product and bias": (lambda x, p: F.linear(x, p["w"].view(3, 1), p["w"]), (1,), {"w": (3,)}),
+    "an addition to complex numbers": (lambda x, p: (torch.fft.fft(x) + p["w"]).abs(), (3,), {"w": (3,)}),
     "names": (lambda x, p: F.linear(input=x, weight=p["w"]), (3,), {"w": (5, 3)}),
     "a table": (lambda x, p: F.embedding((x > 0).long(), p["w"]), (3,), {"w": (2, 4)}),
     "a batch of matrices": (lambda x, p: x @ p["w"], (2, 4, 3), {"w": (2, 3, 5)}),
@@ -215,6 +220,17 @@ def test_what_is_not_known_names_a_weight(operation, shape, shapes):
     with pytest.raises(NotWatched) as found:
         watch(lambda params, x: operation(x, params), params, params, draw(2, *shape))
     assert str(found.value) in params
+
+
+def test_a_weight_that_is_used_without_gradient_is_not_watched():
+    def f(params: Params, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            scale = F.linear(x, params["w"])
+        return scale * F.linear(x, params["v"])
+
+    params, x = {"w": draw(3, 3), "v": draw(3, 3)}, draw(POINTS, 3)
+    assert left(f, params, x) == {"w"}
+    torch.testing.assert_close(ntk(f, params, x), gram(f, params, x), **CLOSE)
 
 
 def test_what_entered_may_not_be_overwritten():

@@ -266,3 +266,16 @@ def test_inside_plain_products_a_second_derivative_exists(no_onednn):
         (gradient,) = torch.autograd.grad(linear(draw(4, 6), weight).square().sum(), weight, create_graph=True)
     gradient.sum().backward()
     assert weight.grad is not None
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (5, 1), (5, 4)])
+def test_a_bias_may_be_of_any_shape_that_can_be_expanded(shape):
+    x, weight, bias = torch.randn(5, 3), torch.randn(4, 3), torch.randn(shape, requires_grad=True)
+    torch.testing.assert_close(linear(x, weight, bias), F.linear(x, weight, bias))
+    assert torch.autograd.grad(linear(x, weight, bias).sum(), bias)[0].sum() == 5 * 4
+
+
+def test_a_weight_may_be_a_vector():
+    x, weight = torch.randn(2, 5, 3), torch.randn(3)
+    torch.testing.assert_close(linear(x, weight), x @ weight)
+    torch.testing.assert_close(add_linear(torch.ones(2, 5), x, weight), 1 + x @ weight)
