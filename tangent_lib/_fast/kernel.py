@@ -76,7 +76,9 @@ def _watchable(f: Function, params: Params, point: Inputs) -> tuple[list[str], l
     names, rest, state = list(params), [], random_state(device_of(point))
     while True:
         try:
-            outputs, _ = watch(f, params, names, point)
+            outputs, uses = watch(f, params, names, point)
+            if outputs.dim() == 2:
+                _Side(outputs, uses, None).cotangents(0)  # of a checkpoint within f, it cannot be told
             watch(f, params, names, joined([point, point]))  # what had one row by chance now has too few
         except NotWatched as found:
             rest.append(str(found))

@@ -91,6 +91,7 @@ def watch(f: Function, params: Params, names: Iterable[str], x: Inputs) -> tuple
         outputs = f({**params, **{name: Watched(params[name], name, uses, count(x)) for name in names}}, x)
     found = list({id(use): use for use in uses.values()}.values())
     uses.clear()  # or weights and uses would hold each other, and all activations, until the garbage is collected
+    uses.update(dict.fromkeys(names))  # so that what is computed anew in the backward pass, as in a checkpoint, is noticed
     for use in found:
         if use.versions != _versions(use.y, use.entered):
             raise NotWatched(use.label)

@@ -61,7 +61,7 @@ def _by_autograd(f: Callable, params: dict[str, Tensor], x: Inputs, of: Callable
         numbers = of(f(leaves, x))
     ask = lambda y: torch.autograd.grad(y, list(leaves.values()), retain_graph=True, allow_unused=True)
     rows = [ask(y) if y.requires_grad else [None] * len(leaves) for y in numbers]
-    zero = lambda value, g: torch.zeros_like(value) if g is None else g
+    zero = lambda value, g: torch.zeros_like(value) if g is None else g.to_dense()
     return {
         name: torch.stack([zero(value, row[i]) for row in rows]).detach() for i, (name, value) in enumerate(leaves.items())
     }

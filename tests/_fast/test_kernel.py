@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 import timm
 import torch
+import torch.utils.checkpoint
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
@@ -304,3 +305,11 @@ def test_torch_func_may_be_used_within():
     with forward_differentiable():
         rows = jacrev(f)({"w": draw(3, 3)}, draw(4, 3))["w"].flatten(2)
     torch.testing.assert_close(ntk(f, {"w": draw(3, 3)}, draw(4, 3)), torch.einsum("icp,jcp->cij", rows, rows), **CLOSE)
+
+
+def test_a_part_may_be_computed_anew_in_the_backward_pass():
+    hidden = lambda params, x: torch.tanh(F.linear(x, params["v"]))
+    f = lambda params, x: F.linear(torch.utils.checkpoint.checkpoint(hidden, params, x, use_reentrant=False), params["w"])
+    params, x = {"v": draw(4, 3), "w": draw(2, 4)}, draw(5, 3)
+    expected = ntk(lambda params, x: F.linear(hidden(params, x), params["w"]), params, x)
+    torch.testing.assert_close(ntk(f, params, x), expected, **CLOSE)

@@ -39,3 +39,9 @@ def test_of_a_weight_that_is_not_used_they_are_zero():
 def test_random_numbers_that_differ_from_point_to_point_are_refused():
     with pytest.raises(RuntimeError, match="randomness"):
         gradients(lambda params, x: F.dropout(x * params["w"]), {"w": NUMBER}, X)
+
+
+def test_gradients_of_a_table_may_be_sparse():
+    f = lambda params, x: F.embedding((x > 0).long(), params["w"], sparse=True).flatten(start_dim=1)
+    found, table = gradients(f, {"w": torch.ones(2, 1, dtype=torch.float64)}, X)["w"], (X > 0).double()
+    torch.testing.assert_close(found, torch.stack([1 - table, table], dim=2))
