@@ -188,7 +188,7 @@ def _drawn(name: str) -> tuple[dict[str, Tensor], dict]:
 
 
 def sketch(images: UInt8[Tensor, "n 3 height width"]) -> int:
-    """The sum of all pixels, each with a random sign: other images have another one, be it only their order.
+    """The sum of all pixels, each with a random sign: nearly equal for nearly equal images alone.
 
     Example:
         >>> images = torch.arange(48, dtype=torch.uint8).view(4, 3, 2, 2)

@@ -238,11 +238,11 @@ def brighten_one(images):
     images[7] = 255 - images[7]
 
 
-def swap_two(images):
-    images[[3, 4]] = images[[4, 3]]
+def reverse_order(images):
+    images[:] = images[::-1].copy()
 
 
-@pytest.mark.parametrize("change", [turn, brighten_one, swap_two], ids=lambda change: change.__name__)
+@pytest.mark.parametrize("change", [turn, brighten_one, reverse_order], ids=lambda change: change.__name__)
 def test_an_edited_drawing_is_another_task(drawing, task, change):
     found, before = drawing(change), task("Digits")
     assert found.digest != before.digest and found.wording == before.wording
