@@ -98,7 +98,7 @@ REFUSED = {
     "unknown model": ({"model": "ViT-Mini-9"}, ["'ViT-Mini-9'", "did you mean 'ViT-Mini-8'", "ViT-B-16", "ViT-L-14"]),
     "unknown weights": ({"pretrained": "openai"}, ["pretrained 'openai'", "auto", "none", "captions", ".safetensors"]),
     "missing weights": ({"pretrained": "no.safetensors"}, ["no.safetensors'", "no such file"]),
-    "pickled weights": ({"pretrained": "model.pkl"}, ["model.pkl'", "pickle", ".safetensors"]),
+    "pickled weights": ({"pretrained": "model.pkl"}, ["model.pkl'", "state_dict()", ".safetensors"]),
     "unknown task": (
         {"tasks": "Signs,Didgits"},
         ["task 'Didgits'", "did you mean 'Digits'", *MINIATURE.tasks, *PAPER.tasks],

@@ -69,7 +69,7 @@ def test_the_page_names_every_family_and_option_and_no_other(capsys):
         (["import", "atlas", *MINIATURE, "--from", "nowhere"], f"there is no folder '{ROOT}/nowhere'"),
         (["import", "atlas", "--from", "$NOWHERE/a"], "--from '$NOWHERE/a': the variable $NOWHERE is not set"),
         (["import", "atlas", "--to", ""], "--to '' is not a path"),
-        (["import", "atlas", *MINIATURE[:2], "--pretrained", "no.pt"], f"pretrained '{ROOT}/no.pt': there is no such file"),
+        (["import", "atlas", *MINIATURE[:2], "--pretrained", "no.pt"], f"'{ROOT}/no.pt', no such file"),
         (["import", "atlas", "--model", "ViT-Mimi-8"], "unknown model 'ViT-Mimi-8'"),
         (["import", "atlas", *MINIATURE], "unknown model of atlas 'ViT-Mini-8'"),
         (["import", "ilharco", *MINIATURE], "is not on the hub"),

@@ -33,7 +33,7 @@ EVALUATIONS = {kind for kind, roots in COMPUTED_BY.items() if roots == ("experim
     ("module", "old", "new", "outdated"),
     [
         ("editing", ">=", ">", EVALUATIONS),
-        ("finetuning", "0.5 * (1 + math.cos", "0.4 * (1 + math.cos", EVALUATIONS | {"finetuned"}),
+        ("finetuning", "step % 50", "step % 60", EVALUATIONS | {"finetuned"}),
         ("modes", '"steps": 240', '"steps": 241', EVALUATIONS | {"finetuned", "head"}),
         ("_fast.rules", "along", "along_", EVALUATIONS | {"finetuned", "head"}),
         ("_fast.kernel", "return ", "return 2 * ", EVALUATIONS),
@@ -55,8 +55,8 @@ def test_an_edit_outdates_what_depends_on_it(edit, module, old, new, outdated):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("def learning_rate_at", "# a comment\n\n    def learning_rate_at"),
-        ('"""The learning rate of a step', '"""Another description of a step'),
+        ("def finetune(", "# a comment\ndef finetune("),
+        ('"""Fine-tune the model f', '"""Another description of f'),
         ("the learning rate of {protocol.learning_rate} is too high", "lower {protocol.learning_rate}"),
     ],
     ids=["comment", "docstring", "message"],

@@ -111,7 +111,7 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch, call,
     path = tmp_path / "file"
     path.write_bytes(b"before")
     monkeypatch.setattr(f"tangent_lib.runtime.disk.{call}", fail)
-    with pytest.raises(type(kind)):
+    with pytest.raises(InputError if isinstance(kind, OSError) else type(kind)):
         write_whole(path, b"after")
     assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
 
