@@ -48,8 +48,19 @@ def kernel_of_outputs(
     f: Function, params: Params, x: Inputs, x2: Inputs | None, memory: int
 ) -> Float[Tensor, "outputs n n2"]:
     """One neural tangent kernel an output, all from the same passes; arguments as for ``kernels.ntk``."""
-    point = blocks(x, 1)[0]
-    names, rest = _watchable(f, params, point)
+    names = _watchable(f, params, blocks(x, 1)[0])
+    while True:
+        try:
+            return _kernel(f, params, names, x, x2, memory)
+        except NotWatched as found:  # only in the backward pass, as of what a checkpoint computes anew there
+            names.remove(str(found))
+
+
+def _kernel(
+    f: Function, params: Params, names: list[str], x: Inputs, x2: Inputs | None, memory: int
+) -> Float[Tensor, "outputs n n2"]:
+    """With so many weights watched, and the others among the rest."""
+    point, rest = blocks(x, 1)[0], [name for name in params if name not in names]
     at_a_time = _points_at_a_time(f, params, names, rest, point, memory)
     n = count(x)
     block = at_a_time if x2 is None and n <= at_a_time else max(1, at_a_time // 2)  # one side, or two
@@ -71,23 +82,20 @@ def kernel_of_outputs(
     return torch.cat([torch.cat(band, dim=2) for band in bands], dim=1)
 
 
-def _watchable(f: Function, params: Params, point: Inputs) -> tuple[list[str], list[str]]:
-    """The names of the weights that can be watched, and of the rest."""
-    names, rest, state = list(params), [], random_state(device_of(point))
+def _watchable(f: Function, params: Params, point: Inputs) -> list[str]:
+    """The names of the weights that can be watched."""
+    names, state = list(params), random_state(device_of(point))
     while True:
         try:
-            outputs, uses = watch(f, params, names, point)
-            if outputs.dim() == 2:
-                _Side(outputs, uses, None).cotangents(0)  # of a checkpoint within f, it cannot be told
+            outputs, _ = watch(f, params, names, point)
             watch(f, params, names, joined([point, point]))  # what had one row by chance now has too few
         except NotWatched as found:
-            rest.append(str(found))
             names.remove(str(found))
             continue
         except (RuntimeError, TypeError):  # such as of compiled code, which watched weights cannot pass
             if not names:
                 raise
-            rest, names = list(params), []
+            names = []
             continue
         if not all(map(torch.equal, state, random_state(device_of(point)))):
             raise InputError(
@@ -95,7 +103,7 @@ def _watchable(f: Function, params: Params, point: Inputs) -> tuple[list[str], l
             )
         if outputs.dim() != 2 or len(outputs) != 1:
             raise InputError(f"f gives {tuple(outputs.shape)} for one point, where the kernel needs (1, outputs)")
-        return names, rest
+        return names
 
 
 def _points_at_a_time(f: Function, params: Params, names: list[str], rest: list[str], point: Inputs, memory: int) -> int:

@@ -165,12 +165,12 @@ def _multi_head_attention(*args, **kwargs) -> tuple[object, Along | None]:
 
 @rule(F.scaled_dot_product_attention)
 def _attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-    broadcast = not q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
+    values = [value_of(each) for each in (q, k, v)]
+    broadcast = len({value.shape[:-2] for value in values}) > 1
     if attn_mask is not None or dropout_p or is_causal or enable_gqa or broadcast:
         given = {"attn_mask": attn_mask, "dropout_p": dropout_p, "is_causal": is_causal, "enable_gqa": enable_gqa}
         return by_jvp(F.scaled_dot_product_attention, (q, k, v), {**given, "scale": scale})
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    values = [value_of(each) for each in (q, k, v)]
+    scale = values[0].shape[-1] ** -0.5 if scale is None else scale
     out = F.scaled_dot_product_attention(*values, scale=scale)
     cached: list[Tensor] = []  # query, key, value and attention weights, for all directions
 

@@ -63,8 +63,8 @@ def linear(
         >>> linear(torch.ones(1, 2), torch.ones(3, 2), torch.tensor([0.0, 1.0, 2.0]))
         tensor([[2., 3., 4.]])
     """
-    known = weight.dim() == 2 and (bias is None or (bias.shape == weight.shape[:1] and bias.dtype == torch.float32))
-    if not (known and through_onednn(x) and through_onednn(weight)):
+    expanded = lambda: bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != torch.float32)
+    if not (through_onednn(x) and through_onednn(weight)) or weight.dim() != 2 or expanded():
         return F.linear(x, weight, bias)
     rows = x.reshape(-1, x.shape[-1])
     needed = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias))
@@ -79,7 +79,7 @@ def add_linear(to: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         >>> add_linear(torch.ones(1, 3), torch.ones(1, 2), torch.ones(3, 2))
         tensor([[3., 3., 3.]])
     """
-    if not (weight.dim() == 2 and through_onednn(x) and through_onednn(weight)):
+    if not (through_onednn(x) and through_onednn(weight)) or weight.dim() != 2:
         return to.add_(F.linear(x, weight))
     rows, sums = _dense(x.reshape(-1, x.shape[-1])), to.reshape(-1, to.shape[-1])
     return onednn_add_product(rows, sums, _dense(weight)).view(to.shape)
