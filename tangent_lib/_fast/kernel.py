@@ -92,6 +92,8 @@ def _watchable(f: Function, params: Params, point: Inputs) -> list[str]:
         except NotWatched as found:
             names.remove(str(found))
             continue
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, TypeError):  # such as of compiled code, which watched weights cannot pass
             if not names:
                 raise
@@ -116,6 +118,8 @@ def _points_at_a_time(f: Function, params: Params, names: list[str], rest: list[
     try:
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             outputs, uses = watch(f, params, names, point)
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:  # of torch.func within f, which lets nobody note
         return 1
     weights = {storage_number(value) for value in params.values()}

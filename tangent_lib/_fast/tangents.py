@@ -38,6 +38,8 @@ def push(
     try:
         with watchful():
             out = f(params, x)
+    except torch.OutOfMemoryError:  # no reason to take the way that needs more
+        raise
     except (NotCovered, RuntimeError, TypeError):  # the latter from compiled code that these tensors cannot pass
         set_random_state(state, device_of(x))  # as if f had not been tried
         return None

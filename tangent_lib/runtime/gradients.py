@@ -31,7 +31,7 @@ def gradients(f: Callable, params: dict[str, Tensor], x: Inputs) -> Gradients:
         with forward_differentiable():
             found = {name: _in_rows(value) for name, value in vmap(of_point, in_dims=(None, 0))(params, x).items()}
     except RuntimeError as error:
-        if "randomness" in str(error):  # such as dropout, which differs from point to point
+        if "randomness" in str(error) or isinstance(error, torch.OutOfMemoryError):  # such as of dropout
             raise
     else:
         if _add_up(found, f, params, x):

@@ -12,6 +12,7 @@ from torch.func import grad, jacrev, jvp, vmap
 
 from tangent_lib._fast import tangents as fast
 from tangent_lib.cost.counted_steps import kept_for_backward
+from tangent_lib.kernels import ntk
 from tangent_lib.linearization import functional, linearize, listing_1, value_and_tangent, value_and_tangents
 from tangent_lib.models.clip import load_clip
 from tangent_lib.modes import SELECTIONS, select
@@ -294,3 +295,16 @@ def test_without_gradients_nothing_is_kept(own):
     with torch.no_grad(), kept_for_backward([]) as kept:
         z = linearize(f, theta_0)(trained(theta_0), torch.randn(2, 3, 32, 32))
     assert not kept and not z.requires_grad
+
+
+@pytest.mark.parametrize("compute", [
+    lambda f, theta, x: linearize(f, {"w": torch.ones(2)})(theta, x), lambda f, theta, x: ntk(f, theta, x),
+], ids=["f_lin", "kernel"])  # fmt: skip
+def test_a_gpu_that_is_too_small_is_no_reason_for_the_formula(compute):
+    def f(params, x):
+        if len(x) > 1 or type(params["w"]) is not torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return x * params["w"]
+
+    with pytest.raises(torch.OutOfMemoryError):
+        compute(f, {"w": torch.zeros(2)}, torch.ones(3, 2))
