@@ -34,7 +34,7 @@ def run(case: Case) -> Outcome:
 
 def main(to: str | None = None) -> int:
     """Run all cases; the exit status is 1 where one is wrong."""
-    start, found = time.perf_counter(), []
+    origin, start, found = provenance(), time.perf_counter(), []
     for case in all_cases():
         found.append(run(case))
         if found[-1].verdict == WRONG:
@@ -50,7 +50,7 @@ def main(to: str | None = None) -> int:
     total, seconds = Counter(each.verdict for each in found), time.perf_counter() - start
     if to:
         names = [{"kind": e.case.kind, "case": e.case.name, "verdict": e.verdict, "said": e.said} for e in found]
-        values = {"provenance": provenance(), "seconds": round(seconds, 1), "cases": names}
+        values = {"provenance": origin, "seconds": round(seconds, 1), "cases": names}
         Path(to).write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
     print(f"{len(found)} cases: {total[RIGHT]} right, {total[REFUSED]} refused, {total[WRONG]} wrong, {seconds:.0f} s")
     return 1 if total[WRONG] else 0
