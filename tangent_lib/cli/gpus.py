@@ -12,6 +12,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
@@ -22,10 +24,14 @@ from tangent_lib.runtime.errors import InputError
 
 
 def visible() -> list[str]:
-    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them, or all that the driver lists."""
+    """The GPUs that this process may use, each once: as ``CUDA_VISIBLE_DEVICES`` names them, or all that the driver lists.
+
+    As for CUDA, a list ends before the first name that begins with a minus.
+    """
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
-        return [name.strip() for name in given.split(",") if name.strip()]
+        names = takewhile(lambda name: not name.startswith("-"), (name.strip() for name in given.split(",")))
+        return list(dict.fromkeys(filter(None, names)))
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
@@ -49,11 +55,7 @@ def take(names: Sequence[str], count: int, pause: float = 1.0) -> list[str]:
     while True:
         held: dict[str, int] = {}
         for name in names:
-            path = Path(tempfile.gettempdir(), f"gpu-{name}.lock")
-            try:
-                lock = os.open(path, os.O_RDONLY)
-            except FileNotFoundError:  # only then: what another user made may be opened there, but not with O_CREAT
-                lock = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+            lock = _opened(Path(tempfile.gettempdir(), f"gpu-{name}.lock"))
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 held[name] = lock
@@ -66,6 +68,22 @@ def take(names: Sequence[str], count: int, pause: float = 1.0) -> list[str]:
         for handle in held.values():  # too few: let others have them meanwhile
             os.close(handle)
         time.sleep(pause)
+
+
+def _opened(path: Path) -> int:
+    """The lock of a GPU, which all users may open."""
+    with suppress(FileNotFoundError):
+        try:
+            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except PermissionError:
+            raise InputError(
+                f"{path} is another user's and cannot be read, so whether the GPU is free is not known: let it be made "
+                "readable (chmod a+r), or choose GPUs with CUDA_VISIBLE_DEVICES"
+            ) from None
+    # only now: what another user made may be opened there, but not with O_CREAT
+    lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    os.fchmod(lock, 0o644)  # whatever the umask
+    return lock
 
 
 def gpus(
