@@ -149,7 +149,7 @@ def _transformer(net: Network, x: Tensor) -> Step | None:
     if x.dim() != 3:
         return None
     kind = {"activation": net.rng.choice(["relu", "gelu"]), "norm_first": net.rng.random() < 0.5, "layer_norm_eps": 0.1}
-    return net.module(nn.TransformerEncoderLayer(x.shape[2], 1, 4, dropout=0.1, batch_first=True, **kind))
+    return net.module(nn.TransformerEncoderLayer(x.shape[2], 1, 4, dropout=0.0, batch_first=True, **kind))
 
 
 @operation("token")

