@@ -13,14 +13,15 @@ CONFIG = --config threads=$(THREADS) $(if $(ARGS),pages="$$ARGS ")  # the space:
 STRIP := $(BIN)/python -m nbstripout --keep-count --extra-keys "metadata.widgets metadata.papermill cell.metadata.papermill \
 	cell.metadata.execution metadata.language_info"
 
-# kernels are this environment's own, whatever a user has installed elsewhere; a home may be read-only
+# kernels are this environment's own, whatever a user has installed elsewhere; a home may be read-only, a user without a name
 unexport JUPYTER_PATH
 export ARGS
 export JUPYTER_PREFER_ENV_PATH := 1
+export LOGNAME := $(or $(LOGNAME),$(USER),$(shell id -u))
 ifeq ($(shell mkdir -p "$$HOME" 2>/dev/null && test -w "$$HOME" && echo yes),)
-export IPYTHONDIR := $(CURDIR)/runs/home
-export JUPYTER_RUNTIME_DIR := $(CURDIR)/runs/home
-export MPLCONFIGDIR := $(CURDIR)/runs/home
+export HF_HOME := $(or $(HF_HOME),$(HOME)/.cache/huggingface)
+export HOME := $(CURDIR)/runs/home
+$(shell mkdir -p runs/home)
 endif
 $(if $(filter-out all,$(MODELS)),$(error MODELS=$(MODELS) is not known: leave it out, or give all))
 
