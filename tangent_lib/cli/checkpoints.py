@@ -108,7 +108,7 @@ def export(
     from tangent_lib.checkpoints.export import TaskVectorCard, export_task_vector
     from tangent_lib.models.clip import fingerprint
 
-    run = drawn_control_run(given)
+    run = drawn_control_run(given, task)
     if run.materials.replaces(kind):
         family = run.materials.imported.record.family
         raise InputError(f"checkpoints of {family} were not trained here: leave out -p checkpoints")

@@ -34,7 +34,7 @@ def finetune(
     """Fine-tune into the store."""
     given = {"tasks": task, **given_parameters(parameters)}
     training_named(training)
-    run = drawn_control_run(given)
+    run = drawn_control_run(given, task)
     records = finetune_job(run, chosen_tasks(task, run.parameters.tasks), training)
     if receipt:
         from tangent_lib.runtime.processes import accelerator
@@ -52,13 +52,19 @@ def dry_run(*, parameters: Given = ()) -> None:
     print(trial_table(drawn_control_run(given)))
 
 
-def drawn_control_run(given: dict[str, str]) -> Experiment:
-    """The experiment of these parameters. A control plays no part in it: the miniature's is there without any data."""
+def drawn_control_run(given: dict[str, str], task: str | None = None) -> Experiment:
+    """The experiment of these parameters. A control plays no part in it: the miniature's is there without any data.
+
+    Where ``--task`` was given, it is looked at before anything is loaded.
+    """
     from tangent_lib.experiment import Experiment
     from tangent_lib.experiments.materials import Materials
     from tangent_lib.parameters import check_parameters
 
-    return Experiment(Materials(check_parameters(**{"control": MINIATURE.control, **given})))
+    parameters = check_parameters(**{"control": MINIATURE.control, **given})
+    if task is not None:
+        chosen_tasks(task, parameters.tasks)
+    return Experiment(Materials(parameters))
 
 
 def finetune_job(run: Experiment, tasks: Sequence[str], training: str) -> list[dict]:
