@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError, in_full
 
 RIGHT, REFUSED, WRONG = "right", "refused", "wrong"
@@ -52,7 +53,7 @@ def outcome(case: Case, folder: Path) -> Outcome:
     except InputError as error:
         said = in_full(error)
         plain = said.isprintable() and re.search(case.refused, said) if case.refused else None
-        said = said.replace(str(folder), "FOLDER")
+        said = said.replace(str(folder), "FOLDER").replace(str(ROOT), "REPOSITORY")
         return Outcome(case, REFUSED, said) if plain else Outcome(case, WRONG, f"refused: {said!r}")
     except Exception as error:  # whatever it is, a reader sees a traceback
         return Outcome(case, WRONG, f"{type(error).__name__}: {error}")
