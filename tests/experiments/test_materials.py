@@ -108,7 +108,7 @@ def test_other_weights_are_other_results(short, tmp_path):
     assert not same(other.finetuned("Digits", PLAIN, 0), made.finetuned("Digits", PLAIN, 0))
 
 
-def test_an_interrupted_training_goes_on_and_its_state_is_removed_at_the_end(short, monkeypatch):
+def test_training_starts_anew_from_a_damaged_state_and_removes_it_at_the_end(short, monkeypatch):
     made, finetune, seen = short().materials, materials.finetune, []
 
     def noted(*given, execution, **options):
@@ -117,7 +117,8 @@ def test_an_interrupted_training_goes_on_and_its_state_is_removed_at_the_end(sho
         return finetune(*given, execution=execution, **options)
 
     monkeypatch.setattr(materials, "finetune", noted)
-    made.finetuned("Digits", PLAIN, 0)
+    with pytest.warns(UserWarning, match=r"training starts anew: '.*\.state' does not hold its state"):
+        made.finetuned("Digits", PLAIN, 0)
     ((path, micro_batch, progress),) = seen
     assert path.parent.name == "finetuned" and not path.exists() and micro_batch is None
     assert progress == "non-linear fine-tuning, Digits (1 of 2), seed 0"
