@@ -14,7 +14,7 @@ from functools import partial
 
 import torch
 from inputs import CLASSES, doubled, head, images, load, task_vectors
-from measures import Side, distance, operations
+from measures import Side, distance
 from pairs import Bench, command, count
 from torch import Tensor
 
@@ -24,7 +24,7 @@ from tangent_lib.evaluation import EVAL_BATCH, features_at, predict
 from tangent_lib.linearization import listing_1
 from tangent_lib.task_vectors import Function, Params, apply, total
 
-COUNTED = 2  # images, of which operations are counted and features compared
+COMPARED = 2  # images, whose features are
 PART = 2  # alphas whose peak memory is that of all
 
 
@@ -39,7 +39,7 @@ def build(given: argparse.Namespace) -> Bench:
     clip = load(given)
     weights, taus = head(clip, CLASSES, given.seed), task_vectors(clip, given.tasks, given.seed)
     alphas, tau = torch.linspace(0, 1, given.alphas).tolist(), total(taus)
-    few = images(clip, COUNTED, given.seed)
+    few = images(clip, COMPARED, given.seed)
 
     def sides(data: ImageArray) -> dict[str, Side]:
         def naive(alphas: list[float]) -> Tensor:
@@ -54,7 +54,8 @@ def build(given: argparse.Namespace) -> Bench:
             return predict(clip.f, clip.theta_0, taus, settings, weights, data, True, given.batch_size)[0]
 
         runs = {"naive": naive, "fast": fast}
-        return {name: Side(partial(run, alphas), partial(run, alphas[:PART])) for name, run in runs.items()}
+        part = lambda run: partial(run, alphas[:PART])
+        return {name: Side(partial(run, alphas), part(run), floor=name == "fast") for name, run in runs.items()}
 
     def apart(f: Function, theta_0: Params, taus: list[Params], x: Tensor) -> float:
         fast = features_at(f, theta_0, taus, [x], linearized=True)([[alpha] * len(taus) for alpha in alphas], [0])
@@ -63,7 +64,7 @@ def build(given: argparse.Namespace) -> Bench:
 
     @torch.no_grad()
     def distances(results: dict[str, Tensor]) -> dict[str, float]:
-        ((x, _),) = batches(few, COUNTED, clip.device)
+        ((x, _),) = batches(few, COMPARED, clip.device)
         in_float64 = [{name: value.double() for name, value in tau.items()} for tau in taus]
         return {
             "share of predictions that differ": (results["fast"] != results["naive"]).double().mean().item(),
@@ -74,7 +75,6 @@ def build(given: argparse.Namespace) -> Bench:
     return Bench(
         sides(images(clip, given.images, given.seed)),
         [("naive", "fast")],
-        {name: operations(side) for name, side in sides(few).items()},
         distances,
         {"alphas": given.alphas, "images": given.images, "tasks": given.tasks, "batch_size": given.batch_size},
         [f"Peak memory is that of {PART} values of alpha; each further one adds a number an image."],

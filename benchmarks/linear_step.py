@@ -14,7 +14,7 @@ from functools import cache, partial
 
 import torch
 from inputs import CLASSES, doubled, head, images, load, task_vectors
-from measures import Side, distance, operations
+from measures import Side, distance
 from pairs import Bench, command, count
 from torch import Tensor
 
@@ -25,7 +25,7 @@ from tangent_lib.linearization import linearize, listing_1
 from tangent_lib.task_vectors import Function, Params, add
 
 PROTOCOL = Protocol()
-COUNTED = 2  # images, of which operations are counted and which float64 sees
+COMPARED = 2  # images, in float64
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -42,13 +42,14 @@ def build(given: argparse.Namespace) -> Bench:
     def models(f: Function, theta_0: Params) -> dict[str, Function]:
         return {"non-linear": f, "fast": linearize(f, theta_0), "naive": listing_1(f, theta_0)}
 
-    def sides(some: int) -> dict[str, Side]:
+    def sides() -> dict[str, Side]:
         held = sum(value.nbytes for value in clip.theta_0.values())  # f_lin needs theta_0 beside theta
         found = {}
         for name, model in models(clip.f, clip.theta_0).items():
-            training = partial(trainer, model, clip.theta_0, weights, x[:some], y[:some], bf16)
-            several = partial(repeated, training(), given.steps if some == given.batch_size else 1)
-            found[name] = Side(several, partial(two_steps, training), held * (name != "non-linear"), times=1 / given.steps)
+            training = partial(trainer, model, clip.theta_0, weights, x, y, bf16)
+            several = partial(repeated, training(), given.steps)
+            beside, floor = held * (name != "non-linear"), name != "naive"
+            found[name] = Side(several, partial(two_steps, training), beside, 1 / given.steps, floor)
         return found
 
     def apart(f: Function, theta_0: Params, tau: Params, x: Tensor, y: Tensor, kind: str) -> dict[str, float]:
@@ -65,13 +66,12 @@ def build(given: argparse.Namespace) -> Bench:
     def distances(results: object) -> dict[str, float]:
         (tau,) = task_vectors(clip, 1, given.seed)
         in_float64 = {name: value.double() for name, value in tau.items()}
-        exact = apart(*doubled(clip), in_float64, x[:COUNTED].double(), y[:COUNTED], "float64")
+        exact = apart(*doubled(clip), in_float64, x[:COMPARED].double(), y[:COMPARED], "float64")
         return {**apart(clip.f, clip.theta_0, tau, x, y, given.precision), **exact}
 
     return Bench(
-        sides(given.batch_size),
+        sides(),
         (("fast", "non-linear"), ("naive", "non-linear"), ("naive", "fast")),
-        {name: operations(side) for name, side in sides(COUNTED).items()},
         distances,
         {
             "batch_size": given.batch_size,
@@ -81,9 +81,7 @@ def build(given: argparse.Namespace) -> Bench:
     )
 
 
-def trainer(
-    model: Function, theta_0: Params, weights: Tensor, x: Tensor, y: Tensor, bf16: bool
-) -> Callable[[], Tensor]:
+def trainer(model: Function, theta_0: Params, weights: Tensor, x: Tensor, y: Tensor, bf16: bool) -> Callable[[], Tensor]:
     """A training step as ``finetune`` takes it. The first one makes its own copy of the weights, and an optimiser."""
 
     @cache

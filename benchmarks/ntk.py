@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from inputs import doubled, head, images, load
-from measures import Side, distance, operations
+from measures import Side, distance
 from pairs import Bench, command, count
 from torch import Tensor
 
@@ -22,7 +22,7 @@ from tangent_lib.evaluation import classify
 from tangent_lib.kernels import NUMBERS_HELD_ELSEWHERE, ntk
 from tangent_lib.task_vectors import Function, Params
 
-COUNTED = 2  # points, of which operations are counted, and of twice as many
+COMPARED = 4  # points, in float64
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -44,23 +44,18 @@ def build(given: argparse.Namespace) -> Bench:
         logits = lambda params, x: classify(f(params, x), weights.to(x.dtype))
         kernels = partial(ntk, logits, params, x, None)
         naive, fast = partial(kernels, "plain", given.jacobian), partial(kernels, "auto", given.memory)
-        return {"naive": Side(naive), "fast": Side(fast)}
+        return {"naive": Side(naive, floor=False), "fast": Side(fast)}
 
     def distances(results: dict[str, Tensor]) -> dict[str, float]:
         exact = {name: side.run() for name, side in sides(*doubled(clip), points.double()).items()}
         kinds = {"fp32": results, "float64": exact}
         return {f"kernels, {kind}": distance(found["fast"], found["naive"]) for kind, found in kinds.items()}
 
-    ((points, _),) = batches(images(clip, 2 * COUNTED, given.seed), 2 * COUNTED, clip.device)
-    few, twice = (
-        {name: operations(side) for name, side in sides(clip.f, clip.theta_0, some).items()}
-        for some in (points[:COUNTED], points)
-    )
+    ((points, _),) = batches(images(clip, COMPARED, given.seed), COMPARED, clip.device)
     note = f"The naive side holds the gradients of all logits at {at_once} points a side of a block."
     return Bench(
         sides(clip.f, clip.theta_0, x),
         [("naive", "fast")],
-        {name: extended(few[name], twice[name], given.points) for name in few},
         distances,
         {
             "points": given.points,
@@ -72,17 +67,6 @@ def build(given: argparse.Namespace) -> Bench:
         },
         [note],
     )
-
-
-def extended(few: float, twice: float, points: int) -> float:
-    """Operations for so many points, from those for a few and for twice as many: one part grows with n, one with n^2.
-
-    Example:
-        >>> extended(3 * COUNTED + COUNTED**2, 6 * COUNTED + 4 * COUNTED**2, 10)
-        130.0
-    """
-    square = (twice - 2 * few) / (2 * COUNTED**2)
-    return (few / COUNTED - square * COUNTED) * points + square * points**2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,7 +18,7 @@ from statistics import median
 from typing import NoReturn
 
 import torch
-from measures import Side, ratios, take_turns
+from measures import Side, over_products, ratios, take_turns
 
 from tangent_lib.models.clip import check_model
 from tangent_lib.modes import MINIATURES
@@ -35,7 +35,6 @@ class Bench:
     Attributes:
         sides: by name.
         compared: pairs of names; the ratio is that of the first to the second.
-        operations: of each side, counted.
         distance: from the sides' results, how far they lie apart, by what is compared.
         sizes: all that the numbers depend on, for the JSON object.
         note: sentences for the reader.
@@ -43,7 +42,6 @@ class Bench:
 
     sides: Mapping[str, Side]
     compared: Sequence[tuple[str, str]]
-    operations: Mapping[str, float]
     distance: Callable[[Mapping[str, object]], dict[str, float]]
     sizes: dict[str, object]
     note: list[str] = field(default_factory=list)
@@ -126,7 +124,7 @@ def _report(name: str, given: argparse.Namespace, bench: Bench) -> dict:
         note.append("All sides compute with PyTorch's own matrix products.")
     elif given.device == "cpu" and precision == "fp32" and torch.backends.mkldnn.is_available():
         note.append("Products go through oneDNN, except where torch.func differentiates them; see --plain-products.")
-    pairs, results = take_turns(bench.sides, given.pairs, torch.device(given.device))
+    pairs, results, operations = take_turns(bench.sides, given.pairs, torch.device(given.device))
     return {
         "benchmark": name,
         "model": given.model,
@@ -138,7 +136,8 @@ def _report(name: str, given: argparse.Namespace, bench: Bench) -> dict:
         "pairs": pairs,
         "ratios": ratios(pairs, bench.compared),
         "distance": bench.distance(results),
-        "floor": {f"{a} / {b}": bench.operations[a] / bench.operations[b] for a, b in bench.compared},
+        "operations": operations,
+        "floor": over_products(pairs),
         "note": note,
         "provenance": provenance(),
     }
@@ -159,6 +158,9 @@ def table(report: Mapping) -> str:
     lines.append(f"\n{'ratio':48}{'time':>24}{'by operations':>16}{'memory':>10}")
     for name, found in report["ratios"].items():
         shown = "{median:.2f} ({lowest:.2f}, {highest:.2f})".format(**found["time"])
-        lines.append(f"{name:48}{shown:>24}{report['floor'][name]:>16.2f}{found['memory']['median']:>10.2f}")
+        above, below = (report["operations"][side] for side in name.split(" / "))
+        lines.append(f"{name:48}{shown:>24}{above / below:>16.2f}{found['memory']['median']:>10.2f}")
+    for name, found in report["floor"].items():
+        lines.append(f"{name + ' / its products alone':48}{'{median:.2f} ({lowest:.2f}, {highest:.2f})'.format(**found):>24}")
     lines.append("\ndistance between results: " + "; ".join(f"{k} {v:.1e}" for k, v in report["distance"].items()))
     return "\n".join([*lines, *report["note"]])

@@ -14,7 +14,7 @@ from functools import partial
 
 import torch
 from inputs import CLASSES, head, images, load, task_vectors
-from measures import Side, distance, operations
+from measures import Side, distance
 from pairs import Bench, command, count
 from torch import Tensor
 
@@ -27,7 +27,6 @@ from tangent_lib.runtime.errors import InputError
 from tangent_lib.task_vectors import Function, Params, apply
 
 TASKS, BOUND = 2, 3.0
-COUNTED = 2  # points a task, of which operations are counted
 LINEAR, NON_LINEAR = ("naive", "fast"), ("naive non-linear", "fast non-linear")
 Xi = dict[str, list[float]]  # by distance, a value for each cell
 
@@ -52,13 +51,13 @@ def build(given: argparse.Namespace) -> Bench:
     chosen = [i * every // cells for i in range(cells)]  # spread over the grid
     by_cell = [settings[i] for i in chosen]
 
-    def sides(points: int, by_cell: Settings) -> dict[str, Side]:
-        data = [images(clip, points, given.seed + t) for t in range(TASKS)]
+    def sides() -> dict[str, Side]:
+        data = [images(clip, given.points, given.seed + t) for t in range(TASKS)]
         found = {}
         for (naive, fast), linear in zip(compared, (True, False)):
             model = listing_1(clip.f, clip.theta_0) if linear else clip.f
             run = partial(cell_by_cell, model, clip.theta_0, taus, heads, data, given.batch_size)
-            found[naive] = Side(partial(run, by_cell), partial(run, by_cell[:1]), times=every / len(by_cell))
+            found[naive] = Side(partial(run, by_cell), partial(run, by_cell[:1]), times=every / cells, floor=False)
             shared = (clip.f, clip.theta_0, taus, settings, heads, data, linear)
             found[fast] = Side(partial(xi_at, *shared, batch_size=given.batch_size))
         return found
@@ -76,9 +75,8 @@ def build(given: argparse.Namespace) -> Bench:
     if cells < every:
         note.append(f"The naive sides computed {cells} of {every} cells; their time is scaled by {every / cells:g}.")
     return Bench(
-        sides(given.points, by_cell),
+        sides(),
         compared,
-        {name: operations(side) for name, side in sides(COUNTED, by_cell[:1]).items()},
         distances,
         {"grid": given.grid, "points": given.points, "cells": cells, "tasks": TASKS, "batch_size": given.batch_size},
         note,

@@ -143,9 +143,7 @@ def check_table(browser: Browser, control: str) -> list[dict]:
         for order in ("ascending", "descending", "none"):
             browser.find(f"{header} button").click()
             states = browser.values(f"{control} [aria-sort]", "ariaSort")
-            assert states[column] == order and set(states[:column] + states[column + 1 :]) <= {"none"}, (
-                f"{name}: {states}"
-            )
+            assert states[column] == order and set(states[:column] + states[column + 1 :]) <= {"none"}, f"{name}: {states}"
             shown = rows_of(browser, control)
             assert shown == ordered(original, column, order), f"{name}, {order}: {[row[column] for row in shown]}"
         readings.append({"column": name, "rows": len(original)})
