@@ -148,6 +148,19 @@ def test_addition_divides_by_single_task_accuracies_of_its_own_split():
     assert computed.val == found.val and computed.test == found.test
 
 
+def test_alpha_weighs_tasks_by_validation_accuracies_alone():
+    """What a gains with alpha, c loses; the single-task accuracies of validation and test order the two ends differently."""
+    data = {"a": splits(points(-0.5, -1.5), points(1.0)), "c": splits(points(-0.5, -1.5), points(1.0))}
+    taus, heads = {"a": TAUS["a"], "c": {"w": torch.zeros(2).double()}}, {"a": EYE, "c": EYE.flip(0)}
+    chosen = {}
+    for val, test in (((1.0, 0.5), (0.5, 1.0)), ((0.5, 1.0), (1.0, 0.5))):
+        by = {"a": Accuracies(val[0], test[0]), "c": Accuracies(val[1], test[1])}
+        found = task_addition(f, THETA_0, taus, heads, data, (0.0, 1.0), linearized=True, single=by)
+        assert found.val == {"a": (0.0, 1.0), "c": (1.0, 0.0)}
+        chosen[val] = found.alpha
+    assert chosen == {(1.0, 0.5): 0.0, (0.5, 1.0): 1.0}
+
+
 def test_alpha_is_chosen_on_validation_and_test_is_reported_there():
     """Validation is best at 0.5, test at 1."""
     val = TensorDataset(torch.cat([points(-0.9).tensors[0], points(-2.1).tensors[0]]), torch.tensor([0, 1]))

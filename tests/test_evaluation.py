@@ -39,6 +39,12 @@ def test_accuracy_is_the_share_of_right_labels():
     assert evaluate(lambda params, x: x + params["w"], {"w": 3 * torch.eye(3)[1]}, torch.eye(3), data) == 200 / 600
 
 
+def test_a_zero_shot_head_reads_features_of_length_1_and_another_readout_those_that_are_there():
+    features, head = torch.tensor([[3.0, 4.0], [0.3, 0.4]]), torch.tensor([[10.0, 0.0], [0.0, 10.0]])
+    assert torch.allclose(classify(features, head), torch.tensor([[6.0, 8.0]] * 2))
+    assert torch.equal(classify(features, lambda z: 2 * z), 2 * features)
+
+
 def test_accuracies_of_f_are_those_of_the_edited_weights(toy):
     theta_0, tau, _, head, data = toy
     along = accuracies_along(f, theta_0, tau, ALPHAS, head, data, linearized=False)

@@ -208,9 +208,7 @@ def test_limits_of_the_protocol(field, value):
 def test_weight_decay_pulls_theta_to_zero_not_to_theta_0(toy, linearized):
     theta_0, head, data = toy
     protocol = Protocol(steps=20, batch_size=8, learning_rate=0.1, weight_decay=0.5)
-    theta = finetune(
-        lambda params, x: x[:, :3] + 0 * affine(params, x), theta_0, head, data, protocol, linearized=linearized
-    )
+    theta = finetune(lambda params, x: x[:, :3] + 0 * affine(params, x), theta_0, head, data, protocol, linearized=linearized)
     left = math.prod(1 - protocol.learning_rate_at(step) * 0.5 for step in range(20))
     for name in theta:
         torch.testing.assert_close(theta[name], left * theta_0[name], rtol=1e-12, atol=0)
@@ -268,9 +266,7 @@ def test_bf16_ends_within_a_tenth_of_the_way_from_fp32(clip, task, linearized):
         )
         for precision in ("fp32", "bf16")
     ]
-    moved, apart = (
-        sum((runs[0][k] - other[k]).square().sum() for k in runs[0]) for other in (clip.theta_0, runs[1])
-    )
+    moved, apart = (sum((runs[0][k] - other[k]).square().sum() for k in runs[0]) for other in (clip.theta_0, runs[1]))
     assert 0 < apart.sqrt() < 0.1 * moved.sqrt()
     assert {value.dtype for value in runs[1].values()} == {torch.float32}
 

@@ -52,9 +52,7 @@ def tower():
     """An open_clip image tower, small, in float64, no weight of it zero or one."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = VisionTransformer(
-            image_size=8, patch_size=4, width=8, layers=2, heads=2, mlp_ratio=2.0, output_dim=4
-        ).double()
+        net = VisionTransformer(image_size=8, patch_size=4, width=8, layers=2, heads=2, mlp_ratio=2.0, output_dim=4).double()
         for p in net.parameters():
             p.data += 0.3 * torch.randn_like(p)
         return net.requires_grad_(False), torch.randn(3, 3, 8, 8, dtype=torch.float64)
@@ -131,9 +129,7 @@ def test_f_lin_is_affine_in_theta_and_f_is_not(tower_jacobian):
 def test_residual_falls_with_the_square_of_the_distance(tower_jacobian):
     f, theta_0, x, _ = tower_jacobian
     f_lin, tau = listing_1(f, theta_0), random_like(theta_0, 3)
-    residuals = [
-        (f(theta, x) - f_lin(theta, x)).norm() for theta in (apply(theta_0, tau, d) for d in (2e-4, 1e-4, 5e-5))
-    ]
+    residuals = [(f(theta, x) - f_lin(theta, x)).norm() for theta in (apply(theta_0, tau, d) for d in (2e-4, 1e-4, 5e-5))]
     for wide, narrow in zip(residuals, residuals[1:]):
         assert 3.98 < wide / narrow < 4.02
 

@@ -38,7 +38,12 @@ def test_the_modes_are_the_papers():
         "post-hoc": ("non-linear", True),
         "linear": ("linear", True),
     }
+    assert {name: (mode.training.name, mode.linearized) for name, mode in ATTENTION_MODES.items()} == {
+        "attention-only": ("attention-only", False),
+        "attention post-hoc": ("attention-only", True),
+    }
     assert [mode.training.selection for mode in ATTENTION_MODES.values()] == ["attention weights"] * 2
+    assert not any(mode.linearized for mode in ABLATION_MODES.values())
     assert [mode.training.selection for mode in ABLATION_MODES.values()] == [name for name in SELECTIONS if name != "all"]
     assert ALL_MODES.keys() == MODES.keys() | ATTENTION_MODES.keys() | ABLATION_MODES.keys()
     assert all(TRAININGS[mode.training.name] is mode.training for mode in ALL_MODES.values())

@@ -61,9 +61,7 @@ def test_all_forms_of_a_list_are_one(value):
     assert tasks_of(value) == ("Signs", "Digits")
 
 
-@pytest.mark.parametrize(
-    "value, seeds", [(0, (0,)), ("3", (3,)), ("0,1,2", (0, 1, 2)), ([2, 0], (2, 0)), ("[0, 1]", (0, 1))]
-)
+@pytest.mark.parametrize("value, seeds", [(0, (0,)), ("3", (3,)), ("0,1,2", (0, 1, 2)), ([2, 0], (2, 0)), ("[0, 1]", (0, 1))])
 def test_seeds_in_all_forms(value, seeds):
     assert check_parameters(seeds=value).seeds == seeds
 
@@ -122,9 +120,7 @@ REFUSED = {
     "steps in words": ({"steps": "some"}, ["steps 'some'", "from 1 up, or auto, or epochs"]),
     "control by number": ({"control": 5}, ["control '5'", "Objects"]),
 }
-NUMBERS = [
-    (name, value) for name in ("steps", "batch_size") for value in (0, "0", -1, "abc", 2.5, "2.5", "nan", "", None)
-]
+NUMBERS = [(name, value) for name in ("steps", "batch_size") for value in (0, "0", -1, "abc", 2.5, "2.5", "nan", "", None)]
 NUMBERS += [("learning_rate", value) for value in (0, "0", -1e-5, "nan", "inf", float("nan"), float("inf"), "abc", "")]
 
 
@@ -224,9 +220,7 @@ def test_a_notebooks_names_are_read_and_its_other_names_left_alone():
     assert isinstance(parameters, Parameters) and parameters.tasks == ("Signs",) and parameters.protocol.steps == 5
 
 
-@pytest.mark.parametrize(
-    "name, near", [("taks", "tasks"), ("learning_rates", "learning_rate"), ("batchsize", "batch_size")]
-)
+@pytest.mark.parametrize("name, near", [("taks", "tasks"), ("learning_rates", "learning_rate"), ("batchsize", "batch_size")])
 def test_a_misspelt_name_is_refused_with_all_names(name, near):
     said = f"parameter '{name}': did you mean '{near}'.*" + ", ".join(PARAMETERS)
     with pytest.raises(InputError, match=said):

@@ -63,9 +63,7 @@ def test_no_function_of_finitely_many_modes_hides_and_random_ones_do_no_better_t
     tried = (modes @ c)[outside].square().sum(dim=0) / (modes @ c).square().sum(dim=0)
     assert 1e-3 < share < tried.min()
     values, best = torch.linalg.eigh(modes[outside].T @ modes[outside])
-    assert (
-        share == pytest.approx(values[0].item()) == pytest.approx((modes @ best[:, 0])[outside].square().sum().item())
-    )
+    assert share == pytest.approx(values[0].item()) == pytest.approx((modes @ best[:, 0])[outside].square().sum().item())
 
 
 def test_the_bound_falls_with_every_mode_but_stays_positive():

@@ -28,11 +28,7 @@ def draw(*shape: int) -> Tensor:
 def case(*operations: Callable | str, args: tuple, **kwargs: object):
     """A call of each operation; one given by its name is called as a function of torch and as a method, where it is one."""
     for operation in operations:
-        named = (
-            [getattr(owner, operation, None) for owner in (torch, Tensor)]
-            if isinstance(operation, str)
-            else [operation]
-        )
+        named = [getattr(owner, operation, None) for owner in (torch, Tensor)] if isinstance(operation, str) else [operation]
         for func in named:
             if func in RULES:
                 name = operation if isinstance(operation, str) else getattr(func, "__qualname__", str(func))
@@ -167,9 +163,7 @@ class Call:
 def directions(values: list[Tensor], moving: tuple[int, ...]) -> list[list[Tensor | None]]:
     """All that move at once, by any numbers and by the same row again and again; each by itself; and none."""
     along = lambda some: [torch.randn_like(x) if i in some else None for i, x in enumerate(values)]
-    same = [
-        torch.randn(x.shape[-1:], dtype=x.dtype).expand(x.shape) if i in moving else None for i, x in enumerate(values)
-    ]
+    same = [torch.randn(x.shape[-1:], dtype=x.dtype).expand(x.shape) if i in moving else None for i, x in enumerate(values)]
     return [along(moving), same, *(along((i,)) for i in moving), along(())]
 
 

@@ -113,9 +113,7 @@ def test_a_use_gives_the_gradient_at_each_point(operation, shape, shapes):
 
 def test_what_entered_and_what_came_back():
     x, params = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), {"w": torch.eye(2), "b": torch.zeros(2)}
-    outputs, (use,) = watch(
-        lambda params, x: F.linear(x, **{"weight": params["w"], "bias": params["b"]}), params, params, x
-    )
+    outputs, (use,) = watch(lambda params, x: F.linear(x, **{"weight": params["w"], "bias": params["b"]}), params, params, x)
     assert use.y is outputs and torch.equal(use.entered, x) and not use.entered.requires_grad
     assert use.returned(2 * x).tolist() == [[[2, 4], [6, 8]]] and use.direct(x).tolist() == [[4, 6]]
 
@@ -151,9 +149,7 @@ def in_place(net: nn.Module) -> Callable:
     return lambda x, p: torch.func.functional_call(net, {"0.weight": p["w"], "2.weight": p["v"]}, (x,))
 
 
-RELU = nn.Sequential(
-    nn.Linear(3, 4, False), nn.ReLU(inplace=True), nn.Linear(4, 4, False), nn.ReLU(inplace=True)
-).double()
+RELU = nn.Sequential(nn.Linear(3, 4, False), nn.ReLU(inplace=True), nn.Linear(4, 4, False), nn.ReLU(inplace=True)).double()
 UNKNOWN = {
     "a product of numbers": (lambda x, p: x * p["w"], (3,), {"w": (3,)}),
     "a number": (lambda x, p: F.linear(x, p["v"]) * p["w"], (3,), {"w": (), "v": (2, 3)}),
@@ -249,9 +245,7 @@ def test_outputs_that_depend_on_no_watched_weight(used):
             F.linear(x, params["v"])
         return x * params["w"] if used == "otherwise" else x + 0
 
-    expected = (
-        torch.stack([torch.outer(column, column) for column in x.T]) if used == "otherwise" else torch.zeros(4, 3, 3)
-    )
+    expected = torch.stack([torch.outer(column, column) for column in x.T]) if used == "otherwise" else torch.zeros(4, 3, 3)
     torch.testing.assert_close(ntk(f, params, x), expected.double(), **CLOSE)
 
 

@@ -44,9 +44,7 @@ def place(tmp_path):
 def start(place, profile, *arguments, **environment):
     command = [BIN / "snakemake", "--profile", f"workflow/profiles/{profile}", *map(str, arguments)]
     environment = {**os.environ, "XDG_CACHE_HOME": str(place / "cache"), "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.Popen(
-        command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def finish(process):

@@ -38,9 +38,7 @@ def counted():
         passes["images"] += len(x)
         return x.flatten(1) @ params["w"].T
 
-    data = ImageArray(
-        torch.zeros(7, 3, 2, 2, dtype=torch.uint8), torch.zeros(7, dtype=torch.long), (0.5,) * 3, (0.5,) * 3, 2
-    )
+    data = ImageArray(torch.zeros(7, 3, 2, 2, dtype=torch.uint8), torch.zeros(7, dtype=torch.long), (0.5,) * 3, (0.5,) * 3, 2)
     return data, f, {"w": torch.ones(3, 12)}, {"w": torch.ones(3, 12)}, passes
 
 

@@ -156,9 +156,7 @@ def _encode(task: str, seed: str) -> bytes:
     """A picture that the seed determines, encoded as the dataset's files are; digits, which have no files, without loss."""
     rng = np.random.default_rng(zlib.crc32(seed.encode()))
     size = {"MNIST": (28, 28), "SVHN": (32, 32)}.get(task) or tuple(rng.integers(40, 72, 2))
-    coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).resize(
-        (int(size[1]), int(size[0])), Image.BICUBIC
-    )
+    coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).resize((int(size[1]), int(size[0])), Image.BICUBIC)
     kind = {"GTSRB": "PPM", "MNIST": "PNG", "SVHN": "PNG"}.get(task, "JPEG")
     file = io.BytesIO()
     (coarse.convert("L") if task == "MNIST" else coarse).save(file, kind)

@@ -193,9 +193,7 @@ def test_the_models_own_normalisation_and_size_are_used(random_clip, clip, store
     for model in (random_clip, clip):
         split = load_task("Digits", model, store).split("test")
         assert split.mean.flatten().tolist() == pytest.approx(model.model.visual.image_mean, abs=1e-7)
-        assert (
-            split.std.flatten().tolist() == pytest.approx(model.model.visual.image_std, abs=1e-7) and split.size == 32
-        )
+        assert split.std.flatten().tolist() == pytest.approx(model.model.visual.image_std, abs=1e-7) and split.size == 32
 
 
 def test_a_task_in_the_store_is_not_drawn_again(task, random_clip, store, monkeypatch):

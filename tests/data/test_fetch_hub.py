@@ -17,9 +17,7 @@ def test_a_hub_repository_comes_with_its_commit(server, root, revision):
     server.serve_hub("tanganke/dtd", COMMIT, REPO, revision)
     got = fetch(manifest({**HUB, "revision": revision}), root)
     assert fetched_files(root) == SHARDS
-    assert (
-        got == Fetched(root / "dtd", "https://huggingface.co/datasets/tanganke/dtd", COMMIT) == recorded(root / "dtd")
-    )
+    assert got == Fetched(root / "dtd", "https://huggingface.co/datasets/tanganke/dtd", COMMIT) == recorded(root / "dtd")
 
 
 def test_the_hub_client_is_called_as_it_wants_to_be(server, root, monkeypatch):

@@ -26,9 +26,7 @@ def test_room_is_asked_for_before_any_download(server, root, tmp_path, monkeypat
     source = HUB if hub else archives(server, tmp_path)
     about = manifest(source, gigabytes={"download": 2, "prepared": 3})
     with_room(monkeypatch, needed - 0.1)
-    with pytest.raises(
-        DiskFull, match=f"DTD, fetched and prepared, needs {needed} GB of disk, but only {needed - 0.1} GB"
-    ):
+    with pytest.raises(DiskFull, match=f"DTD, fetched and prepared, needs {needed} GB of disk, but only {needed - 0.1} GB"):
         fetch(about, root)
     assert not server.asked and list(contents(root)) == [".dtd.fetch.lock"]
     with_room(monkeypatch, needed)
@@ -68,9 +66,7 @@ def test_a_disk_that_fills_up_ends_it(server, root, tmp_path, monkeypatch, how):
         raise RuntimeError("Data processing error: No space left on device (os error 28)")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
-    with pytest.raises(
-        DiskFull, match=r"tanganke/dtd \(what came is kept\) needs 90.0 kB of disk, but only .* are free"
-    ):
+    with pytest.raises(DiskFull, match=r"tanganke/dtd \(what came is kept\) needs 90.0 kB of disk, but only .* are free"):
         fetch(manifest(HUB, archives(server, tmp_path)), root)
     assert in_sight(root) == [] and not [path for path, _ in server.asked if "zip" in path or "tar" in path]
     assert [path.read_bytes() for path in root.rglob("begun.incomplete")] == [NOISE]

@@ -162,9 +162,7 @@ def test_torchvision_reads_the_same(task, tmp_path, monkeypatch):
         pairs = {(label, ours[key]) for key, label in theirs.items() if key in ours}
         assert len(pairs) == 3 and len({label for label, _ in pairs}) == 3  # one number of theirs for each name of ours
         found |= theirs.keys()
-    assert ours.keys() <= found and len(found) - len(ours) == (
-        12 if task == "SUN397" else 0
-    )  # it reads what no list has
+    assert ours.keys() <= found and len(found) - len(ours) == (12 if task == "SUN397" else 0)  # it reads what no list has
 
 
 # -- the search --------------------------------------------------------------------------------------------------------

@@ -44,9 +44,7 @@ def test_parquet_rows_are_read_by_row_group_and_few_are_kept(tmp_path, monkeypat
     listing = read_parquet(tmp_path, load_manifest("DTD"))
     monkeypatch.undo()
     calls, real = [], pq.ParquetFile.read_row_group
-    monkeypatch.setattr(
-        pq.ParquetFile, "read_row_group", lambda *args, **kw: calls.append(args[1]) or real(*args, **kw)
-    )
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda *args, **kw: calls.append(args[1]) or real(*args, **kw))
     for item in listing.train:
         item.read()
     assert calls == [0, 1, 0, 1]  # two files of two groups of three

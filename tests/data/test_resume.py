@@ -120,9 +120,7 @@ def test_a_whole_part_is_only_checked(server, tmp_path):
 SIZES = (len(DATA) + 5_000, 100_001, 100_000, 60_000)  # greater and smaller, more and less than what is there
 
 
-@pytest.mark.parametrize(
-    "hides_version, size", [(False, len(DATA)), *((hides, n) for hides in (False, True) for n in SIZES)]
-)
+@pytest.mark.parametrize("hides_version, size", [(False, len(DATA)), *((hides, n) for hides in (False, True) for n in SIZES)])
 def test_a_file_that_changed_meanwhile_is_not_mixed_with_the_old_one(server, tmp_path, hides_version, size):
     server.url("x.zip", DATA)
     server.hides_version = hides_version
@@ -151,9 +149,7 @@ def test_without_a_length_a_whole_part_is_recognised(server, tmp_path):
     assert server.asked[1:] == [("/x.zip", len(DATA))]
 
 
-@pytest.mark.parametrize(
-    "notes", ["", "{", None, '{"url": "http://elsewhere/x.zip", "validator": null, "total": null}']
-)
+@pytest.mark.parametrize("notes", ["", "{", None, '{"url": "http://elsewhere/x.zip", "validator": null, "total": null}'])
 def test_a_part_of_unknown_origin_is_not_used(server, tmp_path, notes):
     (tmp_path / "x.zip.part").write_bytes(OTHER[:1000])
     if notes is not None:

@@ -181,9 +181,7 @@ def test_listed_images_that_are_missing_are_refused(task, layout, images, list_,
     write(task, layout, tmp_path)
     gone = samples(task, "test")[4]
     (tmp_path / images / gone.key / gone.file).unlink()
-    with pytest.raises(
-        InputError, match=f"{task}: 1 of 12 images listed for test are missing .*{gone.key}/{gone.file}"
-    ):
+    with pytest.raises(InputError, match=f"{task}: 1 of 12 images listed for test are missing .*{gone.key}/{gone.file}"):
         read(task, layout, tmp_path)
 
 

@@ -82,6 +82,13 @@ def test_a_task_built_again_is_the_same(arrays, name):
         assert np.array_equal(images, arrays(name, part)[0]) and np.array_equal(labels, arrays(name, part)[1])
 
 
+@pytest.mark.parametrize("name", ["Signs", "Scenes"])
+def test_each_split_is_drawn_by_random_numbers_of_its_own(arrays, name):
+    for part in SPLITS:
+        images, labels = drawn_images(name, part, SIZES[part])
+        assert np.array_equal(images, arrays(name, part)[0]) and np.array_equal(labels, arrays(name, part)[1])
+
+
 def test_random_numbers_differ_by_task_and_purpose():
     draws = [tuple(generator(task, purpose).random(3)) for task in ("Signs", "Scenes") for purpose in ("train", "test")]
     assert len(set(draws)) == 4 and draws[0] == tuple(generator("Signs", "train").random(3))

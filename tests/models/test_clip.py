@@ -49,9 +49,7 @@ def shipped(tmp_path, monkeypatch):
 # -- a loaded model ----------------------------------------------------------------------------------------------------
 def test_f_is_the_image_tower_in_eval_mode_and_frozen(random_clip, rng):
     x = torch.randn(3, 3, 32, 32, generator=rng)
-    torch.testing.assert_close(
-        random_clip.f(random_clip.theta_0, x), random_clip.model.encode_image(x), rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(random_clip.f(random_clip.theta_0, x), random_clip.model.encode_image(x), rtol=1e-5, atol=1e-5)
     assert not random_clip.model.training and not any(p.requires_grad for p in random_clip.model.parameters())
     assert random_clip.theta_0.keys() == dict(random_clip.model.visual.named_parameters()).keys()
 

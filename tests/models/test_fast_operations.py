@@ -42,9 +42,7 @@ CALLS = {
 def test_a_module_gives_the_same_by_fast_operations(composed, call, batch_first, train):
     function, is_composed = CALLS[call]
     net = attention(dtype=torch.float32, batch_first=batch_first).train(train)
-    x = images(
-        TOKENS, TOKENS, WIDTH, dtype=torch.float32
-    ).requires_grad_()  # as many images as tokens: a mix-up would show
+    x = images(TOKENS, TOKENS, WIDTH, dtype=torch.float32).requires_grad_()  # as many images as tokens: a mix-up would show
     y = images(TOKENS, TOKENS, WIDTH, dtype=torch.float32, seed=3)
     mask = nn.Transformer.generate_square_subsequent_mask(TOKENS)
     with operations._FastOperations():

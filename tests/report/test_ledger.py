@@ -250,6 +250,7 @@ def test_a_damaged_file_is_an_error_not_a_verdict(files):
         ([0.01, 0.02, 0.03, 0.02, 0.01], REPRODUCED),
         ([-0.01, -0.02, -0.03, -0.02, -0.01], NOT),
         ([0.05, -0.04, 0.05, -0.04, 0.01], PARTLY),
+        ([1.0, 2.0, -1.0, 2.5, 0.5], PARTLY),  # t = 1.63, p = 0.089: not significant at 0.05
         ([0.05, -0.05, 0.05, -0.05, 0.0], NOT),
         ([0.02] * 5, REPRODUCED),
         ([0.0] * 5, NOT),
@@ -264,6 +265,8 @@ def test_the_rule(values, expected):
 def test_the_p_value_is_that_of_a_one_sided_t_test():
     p, _ = weigh([1.0, 2.0, 3.0, 4.0, 0.0])  # t = 2 / (sqrt(2.5) / sqrt(5)) = 2.828, four degrees of freedom
     assert p == pytest.approx(0.02371, abs=2e-5)
+    less, verdict = weigh([-1.0, -2.0, -3.0, -4.0, 0.0])  # t = -2.828: the other tail
+    assert less == pytest.approx(1 - 0.02371, abs=2e-5) and verdict == NOT
 
 
 def test_claims_are_complete():

@@ -53,9 +53,7 @@ BIASES = {
     "a column": lambda: draw(8, 3, seed=2)[:, 1],
     "a slice": lambda: draw(12, seed=2)[3:11],
 }
-PAIRS = [(x, "matrix") for x in INPUTS] + [
-    (x, weight) for x in ("matrix", "tokens first") for weight in list(WEIGHTS)[1:]
-]
+PAIRS = [(x, "matrix") for x in INPUTS] + [(x, weight) for x in ("matrix", "tokens first") for weight in list(WEIGHTS)[1:]]
 
 
 def assert_close(result: torch.Tensor, reference: torch.Tensor):
