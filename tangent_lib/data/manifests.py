@@ -53,7 +53,15 @@ def check_class_names(names: Sequence[str], namesakes: Collection[str] = ()) -> 
         )
 
 
-def _one_place(template: str) -> str:
+def one_place(template: str) -> str:
+    """A prompt template in which the class has its one place; a ValueError for any other.
+
+    Example:
+        >>> one_place("a photo of a {}.")
+        'a photo of a {}.'
+    """
+    if not template.isprintable():
+        raise ValueError(f"the template '{template}' has control codes or line breaks: write it in one line of plain text")
     try:
         fields = [field for _, *field in Formatter().parse(template) if field[0] is not None]
     except ValueError:  # a brace without its other
@@ -63,8 +71,15 @@ def _one_place(template: str) -> str:
     return template
 
 
+def _within(folder: str) -> str:
+    if folder.startswith("~") or "$" in folder:
+        raise ValueError(f"the folder '{folder}' is one of data_root, where ~ and $ mean nothing: write the path out")
+    return folder
+
+
+ImageFolder = Annotated[str, AfterValidator(_within)]
 Name = Annotated[str, AfterValidator(composed)]
-Template = Annotated[str, AfterValidator(composed), AfterValidator(_one_place)]
+Template = Annotated[str, AfterValidator(composed), AfterValidator(one_place)]
 
 
 class File(BaseModel, extra="forbid", frozen=True):
@@ -120,7 +135,9 @@ class Manifest(BaseModel, extra="forbid", frozen=True):
     description: str
     source: str
     licence: str
-    folders: list[str] = Field([], description="where images may lie in data_root already; downloads go to the first")
+    folders: list[Annotated[str, AfterValidator(_within)]] = Field(
+        [], description="where images may lie in data_root already; downloads go to the first"
+    )
     layouts: list[str] = Field(["folders"], description="how they may lie there, in order of preference")
     columns: dict[Literal["image", "label"], str] = Field({}, description="of parquet files, where there are several")
     downloads: list[Download] = Field([], description="in order of preference")

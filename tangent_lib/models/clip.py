@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from tangent_lib import miniature
+from tangent_lib.data.manifests import one_place
 from tangent_lib.models import architectures, weights
 from tangent_lib.models.fast_operations import fast_functional
 from tangent_lib.modes import MINIATURES
@@ -102,7 +103,7 @@ def find_weights(name: str, pretrained: str) -> str:
                 f"or one of {', '.join(['none', *tags])}"
             )
     if pretrained != "none" and pretrained not in tags:
-        if not Path(pretrained).suffix and not Path(pretrained).exists():
+        if not pretrained.strip() or not (Path(pretrained).suffix or Path(pretrained).exists()):
             raise unknown("pretrained", pretrained, ["auto", "none", *tags], f"Or a file: {', '.join(weights.SUFFIXES)}.")
         weights.check_file(Path(pretrained))
     return pretrained
@@ -225,13 +226,20 @@ def zero_shot_head(clip: Clip, classes: list[str], templates: list[str]) -> Floa
     it is the same for all classes, so neither the softmax over them nor any accuracy depends on it.
 
     Raises:
-        InputError: where the text tower reads two names alike, so that no accuracy could tell the classes apart.
+        InputError: where the text tower reads two names alike, so that no accuracy could tell the classes apart; for no
+            class, no template, or one without exactly one place, ``{}``, for the class.
 
     Example:
         >>> head = zero_shot_head(load_clip("ViT-Mini-8"), ["zero", "one"], ["a photo of the number {}."])
         >>> head.shape
         torch.Size([2, 128])
     """
+    if not classes or not templates:
+        raise InputError(f"{len(classes)} classes and {len(templates)} templates: a head needs at least one of each")
+    try:
+        templates = [one_place(template) for template in templates]
+    except ValueError as error:
+        raise InputError(str(error)) from error
     prompts, first = [clip.tokenizer([template.format(name) for template in templates]) for name in classes], {}
     for name, tokens in zip(classes, prompts):
         other = first.setdefault(tokens.numpy().tobytes(), name)

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from tangent_lib.runtime.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
+LONGEST = 255  # bytes of a name, on any common disk
 VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 _UNFINISHED = ".unfinished"
 
@@ -30,7 +31,8 @@ def given_path(name: str, value: object) -> Path:
         name: what an error calls it.
 
     Raises:
-        InputError: for no path, one with a variable or a home that is not there, or the repository itself.
+        InputError: for no path, one with a variable or a home that is not there, an address, or the repository itself and
+            what it lies in.
 
     Example:
         >>> given_path("store", "runs/mine") == ROOT / "runs" / "mine"
@@ -41,18 +43,23 @@ def given_path(name: str, value: object) -> Path:
     text, found = os.path.expanduser(value), ROOT
     if text.startswith("~"):
         raise InputError(f"{name} '{value}': there is no such home; write it out, or ./~ for a folder of that name")
-    if not text.strip() or not text.isprintable():
+    parts = Path(text).parts
+    if not text.strip() or not text.isprintable() or any(len(os.fsencode(part)) > LONGEST for part in parts):
         raise InputError(f"{name} '{value}' is not a path: name a file or folder, relative to {ROOT} or absolute")
+    if re.match(r"\w+://", text):
+        raise InputError(f"{name} '{value}' is an address: name a file or folder of this machine, such as a mounted one")
 
     def fill(variable: re.Match) -> str:
         if not os.environ.get(variable[1] or variable[2]):
             raise InputError(f"{name} '{value}': the variable {variable[0]} is not set; set it, or write the path out")
-        return os.environ[variable[1] or variable[2]]
+        return os.path.expanduser(os.environ[variable[1] or variable[2]])
 
-    for part in Path(text).parts:  # a folder that has a $ in its name, and is there, is meant
+    for part in parts:  # a folder that has a $ in its name, and is there, is meant
         found /= part if os.path.exists(found / part) else VARIABLE.sub(fill, part)
-    if os.path.realpath(found) == str(ROOT):
-        raise InputError(f"{name} '{value}' is the repository itself: name a folder in it, or elsewhere")
+    if "${" in str(found) and not os.path.exists(found):
+        raise InputError(f"{name} '{value}': a variable is written ${{NAME}}; close the brace, or write the path out")
+    if ROOT.is_relative_to(os.path.realpath(found)):
+        raise InputError(f"{name} '{value}' is the repository itself, or holds it: name a folder in it, or elsewhere")
     return found
 
 

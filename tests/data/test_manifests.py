@@ -292,6 +292,13 @@ def test_a_template_without_one_place_for_the_class_is_refused_by_file_and_templ
     assert str(error.value).isprintable()
 
 
+@pytest.mark.parametrize("place", ["~/pets", "$SCRATCH/pets"])
+def test_a_folder_that_only_a_shell_could_read_is_refused(folder, place):
+    (folder / "Mine.yaml").write_text(IMAGES.replace("[mine]", f'["{place}"]'))
+    with pytest.raises(InputError, match=rf"Mine\.yaml.*the folder '{re.escape(place)}' is one of data_root"):
+        load_manifest("Mine")
+
+
 @pytest.mark.parametrize("text", ["{}", "{0}", "a {{set}} of {}"])
 def test_a_template_with_one_place_is_taken(folder, text):
     (folder / "Mine.yaml").write_text(VALID.replace("a photo of a {}.", text))

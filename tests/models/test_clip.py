@@ -117,6 +117,17 @@ def test_a_row_is_the_mean_of_the_normalised_prompts_of_its_class(random_clip):
     assert torch.cdist(head, head)[~torch.eye(3, dtype=torch.bool)].min() > 0.01
 
 
+@pytest.mark.parametrize("template", ["a {c}.", "{} {}", "a {", "photo", "{{}}", "%s", "a {}\nb", "a {} \x1b[31m"])
+def test_a_template_without_one_place_for_the_class_is_refused(random_clip, template):
+    with pytest.raises(InputError, match=r"the template .* (exactly once|control codes)"):
+        zero_shot_head(random_clip, ["cat", "dog"], ["a {}.", template])
+
+
+def test_a_head_of_nothing_is_refused(random_clip):
+    with pytest.raises(InputError, match="0 classes and 1 templates"):
+        zero_shot_head(random_clip, [], ["a {}."])
+
+
 @pytest.mark.parametrize(("classes", "templates"), [(["b", "a", "B"], ["a {}."]), (["cat", "dog"], ["word " * 90 + "{}"])])
 def test_classes_that_the_text_tower_reads_alike_are_refused(random_clip, classes, templates):
     with pytest.raises(InputError, match=f"ViT-Mini-8 reads the classes '{classes[0]}' and '{classes[-1]}' alike"):

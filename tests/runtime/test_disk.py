@@ -50,10 +50,11 @@ def test_the_root_is_that_of_the_repository():
         ("/big/$WHO/a", "/big/me/a"),
         ("/big/${WHO}-a", "/big/me-a"),
         ("costs $", f"{ROOT}/costs $"),
+        ("$HOMELY/a", "/home/me/x/a"),
     ],
 )
 def test_one_rule_for_all_paths_that_are_given(monkeypatch, given, meant):
-    for name, value in {"HOME": "/home/me", "SCRATCH": "/scratch/me", "WHO": "me"}.items():
+    for name, value in {"HOME": "/home/me", "SCRATCH": "/scratch/me", "WHO": "me", "HOMELY": "~/x"}.items():
         monkeypatch.setenv(name, value)
     assert given_path("store", given) == Path(meant)
 
@@ -76,6 +77,13 @@ def test_a_folder_with_a_dollar_sign_in_its_name_is_meant_where_it_is_there(monk
         ("a\0b", r"store 'a\\x00b' is not a path"),
         (".", "store '.' is the repository itself"),
         (f"{ROOT}/runs/..", "is the repository itself"),
+        ("..", r"store '\.\.' is the repository itself, or holds it"),
+        ("/", "store '/' is the repository itself, or holds it"),
+        ("s3://bucket/a", "store 's3://bucket/a' is an address"),
+        ("file:///a", "store 'file:///a' is an address"),
+        ("a" * 256, "is not a path"),
+        ("a/" + "é" * 128, "is not a path"),
+        ("/a/${NOWHERE", "close the brace"),
         ("$NOWHERE/a", "the variable \\$NOWHERE is not set"),
         ("/a/${NOWHERE}", "the variable \\${NOWHERE} is not set"),
         ("$EMPTY/a", "the variable \\$EMPTY is not set"),
