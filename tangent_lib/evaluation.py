@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from tangent_lib.data.batches import batches
 from tangent_lib.linearization import value_and_tangents
 from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.functions import pure
 from tangent_lib.runtime.inputs import Inputs, count, device_of
 from tangent_lib.runtime.memory import enough_memory
 from tangent_lib.task_vectors import Function, Params, check_match
@@ -107,7 +108,7 @@ def features_at(
     """
     if not linearized:
         return lambda settings, chosen: (
-            [f(theta, parts[i]).clone() for i in chosen] for theta in edited_weights(theta_0, taus, settings)
+            [pure(f)(theta, parts[i]).clone() for i in chosen] for theta in edited_weights(theta_0, taus, settings)
         )
     passes = [value_and_tangents(f, theta_0, taus, x) for x in parts]
 
