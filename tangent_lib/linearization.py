@@ -52,9 +52,9 @@ def functional(module: nn.Module) -> tuple[Function, Params]:
         if params.keys() != theta_0.keys():  # what is missing would be the module's own, what is misspelt would be dropped
             check_match(theta_0, params)
         buffers = {name: buffer.to(device_of(x), copy=True) for name, buffer in module.named_buffers()}
-        return apart(lambda weights, x: functional_call(module, weights, (x,)), {**params, **buffers}, x)
+        return apart(lambda params, x: functional_call(module, {**params, **buffers}, (x,)), params, x)
 
-    if any(isinstance(each, torch.jit.ScriptModule) for each in module.modules()):
+    if any(isinstance(each, torch.jit.ScriptModule) and [*each.parameters()] for each in module.modules()):
         raise InputError("TorchScript has its weights to itself: load its state_dict() into the module it was made of")
     theta_0 = {name: p.detach().clone() for name, p in module.named_parameters()}
     return f, theta_0

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import CheckpointFunction
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.generators import random_state
 from tangent_lib.runtime.inputs import Inputs, device_of, joined, on_each
-from tangent_lib.runtime.private_doors import without_checkpoints
+from tangent_lib.runtime.private_doors import version_number, without_checkpoints
 
 APPLY = Function.__dict__["apply"]
 
@@ -84,9 +84,20 @@ def _differ(a: Tensor, b: Tensor, share: float) -> bool:
 
 
 def apart(f: Callable, params: dict[str, Tensor], x: Inputs) -> object:
-    """f(params, x) on a copy of x, into which a model may write, and with all kept that its backward pass needs."""
+    """f(params, x) on a copy of x, into which a model may write, and with all kept that its backward pass needs.
+
+    Raises:
+        InputError: if f writes into a weight, or another package than PyTorch computes a part of a module anew.
+    """
+    versions = {name: version_number(value) for name, value in params.items() if type(value) in (Tensor, nn.Parameter)}
     with without_checkpoints(), patch.object(Function, "apply", classmethod(_applied)):
-        return f(params, on_each(torch.clone, x))
+        found = f(params, on_each(torch.clone, x))
+    for name, version in versions.items():
+        if version_number(params[name]) != version:
+            raise InputError(
+                f"f writes into its weight {name}, which has other numbers now: give f a copy, or leave out max_norm"
+            )
+    return found
 
 
 def _applied(operation: type[Function], *args, **kwargs) -> object:

@@ -144,6 +144,26 @@ def test_evaluation_and_training_leave_the_data_as_they_were(linearized):
     assert torch.equal(data.tensors[0], X)
 
 
+@IMPLEMENTED
+def test_a_model_that_writes_into_its_weights_is_refused(implementation):
+    weights = {"w": THETA["w"].clone()}
+    f = lambda params, x: F.linear(x, params["w"].mul_(2))
+    for call in (
+        lambda: ntk(f, weights, X, implementation=implementation),
+        lambda: linearize(f, weights, implementation)(weights, X),
+        lambda: value_and_tangents(f, weights, [THETA], X, implementation),
+        lambda: accuracies(f, weights, [], [[]], lambda z: z, DATA, False),
+    ):
+        with pytest.raises(InputError, match=r"f writes into its weight w|implementation 'fast': f writes in place"):
+            call()
+
+
+def test_an_embedding_that_normalises_its_table_is_refused():
+    f, theta_0 = functional(nn.Sequential(nn.Embedding(3, 4, max_norm=0.1), nn.Flatten()))
+    with pytest.raises(InputError, match=r"f writes into its weight 0.weight, .*leave out max_norm"):
+        f(theta_0, torch.tensor([[0, 1]]))
+
+
 def test_a_module_called_twice_on_one_batch_gives_the_same():
     f, theta_0 = functional(nn.Sequential(nn.ELU(inplace=True), nn.Linear(6, 2)).double())
     x = X.clone()
