@@ -106,9 +106,10 @@ def features_at(
         >>> [list(features_at(f, theta_0, [tau], [x], linearized)([[0.0], [2.0]], [0])) for linearized in (False, True)]
         [[[tensor(1.)], [tensor(9.)]], [[tensor(1.)], [tensor(5.)]]]
     """
+    f = pure(f)
     if not linearized:
         return lambda settings, chosen: (
-            [pure(f)(theta, parts[i]).clone() for i in chosen] for theta in edited_weights(theta_0, taus, settings)
+            [f(theta, parts[i]).clone() for i in chosen] for theta in edited_weights(theta_0, taus, settings)
         )
     passes = [value_and_tangents(f, theta_0, taus, x) for x in parts]
 
