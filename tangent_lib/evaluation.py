@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from tangent_lib.data.batches import batches
 from tangent_lib.linearization import value_and_tangents
 from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.functions import pure
 from tangent_lib.runtime.inputs import Inputs, count, device_of
 from tangent_lib.runtime.memory import enough_memory
 from tangent_lib.task_vectors import Function, Params, check_match
@@ -105,6 +106,7 @@ def features_at(
         >>> [list(features_at(f, theta_0, [tau], [x], linearized)([[0.0], [2.0]], [0])) for linearized in (False, True)]
         [[[tensor(1.)], [tensor(9.)]], [[tensor(1.)], [tensor(5.)]]]
     """
+    f = pure(f)
     if not linearized:
         return lambda settings, chosen: (
             [f(theta, parts[i]).clone() for i in chosen] for theta in edited_weights(theta_0, taus, settings)

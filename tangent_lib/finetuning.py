@@ -18,6 +18,7 @@ from tangent_lib.evaluation import Head, check_labels, classify
 from tangent_lib.linearization import linearize
 from tangent_lib.modes import Protocol
 from tangent_lib.runtime.errors import InputError, NotFinite
+from tangent_lib.runtime.functions import pure
 from tangent_lib.runtime.inputs import Inputs, device_of
 from tangent_lib.runtime.memory import enough_memory
 from tangent_lib.runtime.processes import accelerator
@@ -101,7 +102,7 @@ def finetune(
         >>> theta_star["w"].diagonal() > 0
         tensor([True, True])
     """
-    model = linearize(f, theta_0) if linearized else f
+    model = linearize(f, theta_0) if linearized else pure(f)
     trained = set(theta_0) if trained is None else set(trained)
     if not trained or not trained <= theta_0.keys():
         raise InputError(f"nothing to train, or not of this model: {sorted(trained - theta_0.keys())[:3]}")

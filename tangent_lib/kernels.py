@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tangent_lib.linearization import check_implementation
 from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.functions import output_alone, pure
 from tangent_lib.runtime.gradients import gradients
 from tangent_lib.runtime.inputs import NO_FLOAT64, Inputs, blocks, count, device_of, in_float64
 from tangent_lib.task_vectors import Function, Params
@@ -35,7 +36,7 @@ def ntk(
 
     Args:
         f: a function ``f(params, x)`` with some numbers a point, ``(batch, outputs)``: the logits; or with one,
-            ``(batch,)``. Points do not mix.
+            ``(batch,)``. It may not mix points, as batch normalisation does in train mode.
         params: theta_0; the gradient is with respect to these alone, so that ``f`` may hold others fixed.
         x: the points of the rows.
         x2: the points of the columns; None for those of the rows.
@@ -48,7 +49,8 @@ def ntk(
         K, ``(outputs, n, n2)``, or ``(n, n2)`` where f has one number a point, in the dtype of the parameters.
 
     Raises:
-        InputError: for no parameters, no points, an ``f`` with another shape, or an unknown implementation.
+        InputError: for no parameters, no points, an ``f`` with another shape, one that mixes points or draws random numbers,
+            or an unknown implementation.
 
     Example:
         >>> f = lambda params, x: x @ params["w"]   # linear, so that grad_theta f(x) = x
@@ -57,13 +59,13 @@ def ntk(
                 [1., 5.]])
     """
     check_implementation(implementation)
+    f = pure(f)
     if not params or count(x) == 0 or (x2 is not None and count(x2) == 0):
         raise InputError("the kernel needs at least one parameter, and one point for its rows and its columns")
     if device_of(x).type in NO_FLOAT64:
         raise InputError(f"the kernel is summed in float64, which {device_of(x)} has not: give params and points on the cpu")
-    with torch.no_grad():
-        shape = tuple((one := f(params, blocks(x, 1)[0])).shape)
-    if any(each.is_complex() for each in (one, *params.values())):
+    shape = tuple((one := output_alone(f, params, x)).shape)
+    if not all(each.is_floating_point() for each in (one, *params.values())):
         raise InputError("the kernel is one of real outputs and weights: take torch.view_as_real of what is complex")
     if shape != (1,) and (len(shape) != 2 or shape[0] != 1):
         raise InputError(f"f gives {shape} for one point, where the kernel needs (1, outputs), or (1,)")

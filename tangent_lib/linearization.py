@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
 from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.runtime.functions import apart, pure
 from tangent_lib.runtime.inputs import Inputs, device_of, tensors_of
 from tangent_lib.runtime.operations import forward_differentiable
 from tangent_lib.runtime.private_doors import inside_func_transform
@@ -29,13 +30,17 @@ def functional(module: nn.Module) -> tuple[Function, Params]:
     """A module as a pure function of its parameters, and a copy of these.
 
     Buffers are carried along: each call starts from those of the module, and what a call writes to them (batch-norm
-    statistics in train mode) is dropped. Train or eval mode is the module's own, looked up at each call.
+    statistics in train mode) is dropped, as is what it writes to x. Train or eval mode is the module's own, looked up at each
+    call. Activation checkpointing is left out: a backward pass would use the weights that the module has by then.
 
     Args:
         module: any module of one input, a tensor or a dict of tensors.
 
     Returns:
         ``f(params, x)`` and ``theta_0``, detached copies by name.
+
+    Raises:
+        InputError: for TorchScript, whose weights cannot be replaced.
 
     Example:
         >>> f, theta_0 = functional(nn.Linear(2, 3))
@@ -47,8 +52,10 @@ def functional(module: nn.Module) -> tuple[Function, Params]:
         if params.keys() != theta_0.keys():  # what is missing would be the module's own, what is misspelt would be dropped
             check_match(theta_0, params)
         buffers = {name: buffer.to(device_of(x), copy=True) for name, buffer in module.named_buffers()}
-        return functional_call(module, {**params, **buffers}, (x,))
+        return apart(lambda params, x: functional_call(module, {**params, **buffers}, (x,)), params, x)
 
+    if any(isinstance(each, torch.jit.ScriptModule) and [*each.parameters()] for each in module.modules()):
+        raise InputError("TorchScript has its weights to itself: load its state_dict() into the module it was made of")
     theta_0 = {name: p.detach().clone() for name, p in module.named_parameters()}
     return f, theta_0
 
@@ -65,7 +72,7 @@ def value_and_tangent(f: Function, theta_0: Params, tau: Params, x: Inputs) -> t
     in_order = {name: tau[name] for name in theta_0}  # jvp wants both dicts in one order
     try:
         with forward_differentiable():
-            return jvp(lambda params: f(params, x), (theta_0,), (in_order,))
+            return jvp(lambda params: pure(f)(params, x), (theta_0,), (in_order,))
     except RuntimeError as error:
         if not any(known in str(error) for known in ("forward AD", "autograd.Function")):
             raise
@@ -106,6 +113,7 @@ def linearize(f: Function, theta_0: Params, implementation: str = "auto") -> Fun
         tensor(30.)
     """
     check_implementation(implementation)
+    f = pure(f)
     plain = listing_1(f, theta_0)
     if implementation == "plain":
         return plain
@@ -153,6 +161,7 @@ def value_and_tangents(
         (tensor(18.), [tensor(12.), tensor(24.)])
     """
     check_implementation(implementation)
+    f = pure(f)
     for tau in taus:
         check_match(theta_0, tau)
 

@@ -92,7 +92,7 @@ MUTANTS = (
     Mutant("modes.py", "0.5 * (1 + math.cos(", "0.5 * (1 - math.cos(", TRAINING),
     Mutant("finetuning.py", "clip_grad_norm_(weights, protocol.clip_norm)", "clip_grad_norm_(weights, 1e9)", TRAINING),
     Mutant("finetuning.py", "weight_decay=protocol.weight_decay", "weight_decay=0.0", TRAINING),
-    Mutant("finetuning.py", "model = linearize(f, theta_0) if linearized else f", "model = f", TRAINING),
+    Mutant("finetuning.py", "model = linearize(f, theta_0) if linearized else pure(f)", "model = f", TRAINING),
     # experiments
     Mutant("experiment.py", '.split("train"), points, seed)', '.split("test"), points, seed)', ANALYSES),
     Mutant("experiment.py", 'materials.task(name).split("test") for name in pair',

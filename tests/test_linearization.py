@@ -366,3 +366,11 @@ def test_a_module_as_a_function_takes_its_own_parameters_and_no_others(names):
     f, theta_0 = functional(torch.nn.Linear(2, 2))
     with pytest.raises(MismatchError, match="parameter names differ"):
         f({name: theta_0.get(name, torch.zeros(2)) for name in names}, torch.ones(1, 2))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:")
+@pytest.mark.parametrize("wrap", [lambda net: net, lambda net: nn.Sequential(net)], ids=["itself", "a part"])
+def test_torchscript_is_refused(wrap):
+    scripted = torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2))
+    with pytest.raises(InputError, match=r"TorchScript has its weights to itself: load its state_dict\(\) into the module"):
+        functional(wrap(scripted))

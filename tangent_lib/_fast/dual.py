@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import jvp
 
+from tangent_lib.runtime.generators import drawn_from, random_state
 from tangent_lib.runtime.operations import forward_differentiable
 from tangent_lib.runtime.private_doors import tree_flatten, tree_leaves, tree_unflatten, version_number, wrapper
 
@@ -190,26 +191,6 @@ def by_jvp(func: Callable, args: Sequence[object], kwargs: dict) -> tuple[object
 def can_move(part: object) -> bool:
     """Whether it can have a tangent: tensors of real or complex numbers can, those of whole numbers cannot."""
     return isinstance(part, Tensor) and (part.is_floating_point() or part.is_complex())
-
-
-def random_state(device: torch.device) -> list[Tensor]:
-    """Where the generators stand that an operation on this device may draw from."""
-    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
-
-
-def set_random_state(state: Sequence[Tensor], device: torch.device) -> None:
-    """Draw on from where ``random_state`` was asked."""
-    torch.set_rng_state(state[0])
-    if len(state) > 1:
-        torch.cuda.set_rng_state(state[1], device)
-
-
-@contextmanager
-def drawn_from(state: Sequence[Tensor], device: torch.device) -> Iterator[None]:
-    """Inside, random numbers are those that followed the state; outside, drawing goes on as if nothing had been."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        set_random_state(state, device)
-        yield
 
 
 @cache

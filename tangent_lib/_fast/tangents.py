@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tangent_lib._fast import rules  # noqa: F401  operations learn here how to move tangents
-from tangent_lib._fast.dual import NotCovered, dual, random_state, set_random_state, tangent_of, value_of, watchful
+from tangent_lib._fast.dual import NotCovered, dual, tangent_of, value_of, watchful
+from tangent_lib.runtime.generators import random_state, set_random_state
 from tangent_lib.runtime.inputs import Inputs, device_of
 from tangent_lib.task_vectors import Function, Params
 

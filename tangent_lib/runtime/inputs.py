@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from tangent_lib.runtime.errors import InputError
+
 Inputs = Tensor | dict[str, Tensor]
 NO_FLOAT64 = ("mps",)  # kinds of device
 
@@ -18,27 +20,37 @@ def on_each(function: Callable[[Tensor], Tensor], x: Inputs) -> Inputs:
         >>> on_each(torch.neg, {"a": torch.ones(2)})
         {'a': tensor([-1., -1.])}
     """
+    tensors_of(x)
     return {name: function(part) for name, part in x.items()} if isinstance(x, dict) else function(x)
 
 
 def tensors_of(x: Inputs) -> list[Tensor]:
-    """All tensors of some inputs."""
-    return list(x.values()) if isinstance(x, dict) else [x]
+    """All tensors of some inputs.
+
+    Raises:
+        InputError: for anything else than a tensor, or a dict of tensors.
+    """
+    parts = list(x.values()) if isinstance(x, dict) else [x]
+    for part in parts:
+        if not isinstance(part, Tensor):
+            where = f"a dict with {type(part).__name__}" if isinstance(x, dict) else type(part).__name__
+            raise InputError(f"the inputs are {where}: give a tensor, or a dict (no other mapping) of tensors alone")
+    return parts
 
 
 def count(x: Inputs) -> int:
-    """How many points there are.
+    """How many points there are; none in a tensor without dimensions.
 
     Raises:
-        ValueError: for no tensors, or first dimensions that differ.
+        InputError: for no tensors, or first dimensions that differ.
 
     Example:
         >>> count(torch.zeros(5, 2)), count({"ids": torch.zeros(3, 7), "mask": torch.zeros(3, 7)})
         (5, 3)
     """
-    sizes = {len(part) for part in tensors_of(x)}
+    sizes = {len(part) if part.dim() else 0 for part in tensors_of(x)}
     if len(sizes) != 1:
-        raise ValueError(f"inputs with first dimensions of {sorted(sizes)}: all must have one number of points")
+        raise InputError(f"inputs with first dimensions of {sorted(sizes)}: all must have one number of points")
     return sizes.pop()
 
 
@@ -85,4 +97,6 @@ def in_float64(x: Inputs) -> Inputs:
 
 def device_of(x: Inputs) -> torch.device:
     """The device of the first tensor."""
-    return tensors_of(x)[0].device
+    for part in tensors_of(x):
+        return part.device
+    raise InputError("the inputs are an empty dict: give a tensor, or a dict of tensors")

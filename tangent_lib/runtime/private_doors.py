@@ -5,16 +5,19 @@ A release of the package may close one: ``tests/runtime/test_private_doors.py`` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
+from torch.utils import checkpoint as checkpointing
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten  # torch.func has the same and exports none
 
 __all__ = [
     "accelerate_started", "add_pretrained_tag", "inside_func_transform", "onednn_add_product", "onednn_product",
     "shapes_without_content", "softmax_backward", "storage_number", "tree_flatten", "tree_leaves", "tree_unflatten",
-    "version_number", "wrapper",
+    "version_number", "without_checkpoints", "wrapper",
 ]  # fmt: skip
 
 
@@ -62,6 +65,13 @@ def storage_number(tensor: Tensor) -> int:
 def version_number(tensor: Tensor) -> int:
     """How often something was written into a tensor; 0 of one made in inference mode, where nobody counts."""
     return 0 if tensor.is_inference() else tensor._version
+
+
+@contextmanager
+def without_checkpoints() -> Iterator[None]:
+    """Inside, ``torch.utils.checkpoint`` (without ``use_reentrant``) computes nothing anew; PyTorch has no switch for it."""
+    with patch.object(checkpointing, "_checkpoint_hook", lambda frame: nullcontext()):
+        yield
 
 
 def shapes_without_content() -> torch.overrides.TorchFunctionMode | object:

@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy
 import torch
 from cases import Case
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import jacrev, jvp
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 import tangent_lib as tl
 from tangent_lib.linearization import value_and_tangents
 from tangent_lib.runtime.operations import forward_differentiable, linear
 
 TANGENTS, KERNELS, PRODUCTS = "tangents of odd operations", "kernels of odd operations", "products with odd biases"
+ODD_MODULES = "odd models"
 EQUAL = "equal to torch.func"
 
 
@@ -237,7 +239,64 @@ def complex_outputs(folder: Path) -> Tensor:
     return tl.ntk(lambda p, x: torch.fft.fft(x @ p["w"]), {"w": draw(3, 3)}, draw(4, 3))
 
 
+class Anew(nn.Module):
+    """One layer is computed anew in the backward pass."""
+
+    def __init__(self, reentrant: bool):
+        super().__init__()
+        self.a, self.b, self.reentrant = nn.Linear(3, 3), nn.Linear(3, 2), reentrant
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(checkpoint(self.a, x, use_reentrant=self.reentrant).tanh())
+
+
+def anew(reentrant: bool) -> Callable[[Path], str]:
+    """Kernel, and gradient of a loss, of weights that are not the module's own."""
+
+    def run(folder: Path) -> str:
+        f, own = tl.functional(Anew(reentrant).double())
+        plain = lambda p, x: F.linear(F.linear(x, p["a.weight"], p["a.bias"]).tanh(), p["b.weight"], p["b.bias"])
+        theta = {name: draw(*value.shape, seed=i).requires_grad_() for i, (name, value) in enumerate(own.items())}
+        at, x = {name: value.detach() + 1 for name, value in theta.items()}, draw(4, 3)
+        both = lambda g: [*loss_gradients(g(theta, x), theta), *loss_gradients(tl.linearize(g, at)(theta, x), theta)]
+        return gap([tl.ntk(f, at, x), *both(f)], [tl.ntk(plain, at, x), *both(plain)])
+
+    return run
+
+
+def writing_into_x(folder: Path) -> str:
+    params, tau, x = given()
+    good, bad = (lambda p, x: (x - 0.5) @ p["w"]), (lambda p, x: x.sub_(0.5) @ p["w"])
+    of = lambda f: [tl.ntk(f, {"w": params["w"]}, x), *value_and_tangents(f, params, [tau], x)[1], f(params, x.clone())]
+    return gap([*of(bad), x], [*of(good), draw(4, 3)])
+
+
+def odd(call: Callable) -> Callable[[Path], object]:
+    """Of a function of weights ``w``, four points and something else that is odd."""
+    return lambda folder: call({"w": draw(3, 3)}, draw(4, 3))
+
+
+TWO = lambda p, x: (x @ p["w"], x)
+CENTRED = lambda p, x: x @ p["w"] - (x @ p["w"]).mean(0)
 CASES = [
+    Case(ODD_MODULES, "a checkpoint within", anew(reentrant=False), right=EQUAL),
+    Case(ODD_MODULES, "a reentrant checkpoint within", anew(reentrant=True), right=EQUAL),
+    Case(ODD_MODULES, "one that writes into its input", writing_into_x, right=EQUAL),
+    Case(ODD_MODULES, "two results", odd(lambda w, x: tl.linearize(TWO, w)(w, x)), refused="f gives tuple, where a tensor"),
+    Case(ODD_MODULES, "two results, plain", odd(lambda w, x: tl.linearize(TWO, w, "plain")(w, x)), refused="f gives tuple"),
+    Case(ODD_MODULES, "points centred", odd(lambda w, x: tl.ntk(CENTRED, w, x)), refused="f mixes points"),
+    Case(
+        ODD_MODULES,
+        "batch normalisation in train mode",
+        odd(lambda w, x: tl.ntk(*tl.functional(nn.BatchNorm1d(3).double()), x)),
+        refused=r"f mixes points.*call eval\(\)",
+    ),
+    Case(
+        ODD_MODULES,
+        "None beside the tensors",
+        odd(lambda w, x: tl.linearize(lambda p, x: x["a"] @ p["w"], w)(w, {"a": x, "b": None})),
+        refused="the inputs are a dict with NoneType: give a tensor",
+    ),
     *(Case(TANGENTS, name, tangent(f), right=EQUAL) for name, f in ODD.items()),
     *(Case(TANGENTS, name, tangent(f), refused=said) for name, (f, said) in REFUSED.items()),
     Case(TANGENTS, "a trained head that f holds", with_head(GATE), right=EQUAL),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 
@@ -55,6 +57,20 @@ def test_same_sees_values_names_and_kind():
 def test_numbers_of_points_must_agree(x, sizes):
     with pytest.raises(ValueError, match=f"first dimensions of {sizes}: all must have one number of points"):
         count(x)
+
+
+@pytest.mark.parametrize(
+    "x, given", [((TENSOR, TENSOR), "tuple"), (None, "NoneType"), ({"ids": TENSOR, "mask": None}, "a dict with NoneType")]
+)
+def test_other_inputs_are_refused(x, given):
+    with pytest.raises(InputError, match=rf"the inputs are {given}: give a tensor, or a dict .* of tensors alone"):
+        inspect.unwrap(tensors_of)(x)  # without the checks of types that tests have
+
+
+def test_an_empty_dict_is_on_no_device_and_a_number_is_no_point():
+    with pytest.raises(InputError, match="the inputs are an empty dict"):
+        device_of({})
+    assert count(torch.tensor(1.0)) == 0
 
 
 # -- a device without float64 --------------------------------------------------------------------------------------------

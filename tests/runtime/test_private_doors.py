@@ -114,6 +114,19 @@ def test_shapes_without_numbers():
         assert product.shape == (2**20, 3)
 
 
+def test_checkpoints_switched_off():
+    purpose = "to compute nothing anew in the backward pass, when a module has other weights again"
+    with open_door("without_checkpoints", "torch", "torch.utils.checkpoint._checkpoint_hook", purpose):
+        calls, x = [], torch.ones(2, requires_grad=True)
+        note = lambda x: (calls.append(1), x.sin().sin())[1]
+        with doors.without_checkpoints():
+            kept = torch.utils.checkpoint.checkpoint(note, x, use_reentrant=False).sum()
+        kept.backward()
+        assert len(calls) == 1
+        torch.utils.checkpoint.checkpoint(note, x, use_reentrant=False).sum().backward()
+        assert len(calls) == 3
+
+
 def test_trees():
     purpose = "to find the tensors in the arguments of an operation, in the form that torch.func has them"
     for name in ("tree_flatten", "tree_leaves", "tree_unflatten"):
