@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +19,10 @@ from tangent_lib.data.manifests import Manifest, check_class_names, composed
 from tangent_lib.data.pictures import decode
 from tangent_lib.runtime.errors import InputError
 
+_MINUS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"), "-")
+_PLAIN = re.compile(r"[-+]?\d{1,4000}(?:\.(\d{1,4000}))?")  # numbers of one meaning: a sign perhaps, a point perhaps
+_NUMBER = re.compile(r"((?:(?<![^\W_])[-+])?\d{1,4000}(?:\.\d{1,4000})?(?:e[-+]?\d{1,3})?)")
+_GROUPED = re.compile(r"(?<![\d.,])([1-9]\d{0,2})((?:[.,'\u2019\s_]\d{3})+)(?!\d)")  # such as 1,000
 _SEPARATORS = r"[\s_.,:;'’\"“”()\[\]/\\&\-\u2010-\u2015]+"
 
 
@@ -79,8 +85,8 @@ def labels_of_folders(manifest: Manifest, folders: Iterable[str]) -> tuple[list[
     A folder is the class that is spelt as it is, or else the only one that differs from it in case, spaces and punctuation
     alone. A manifest that maps folders to names fixes all labels, even if only some of the folders are there. One that lists
     names needs as many folders. If some of these have other names, their order decides: alphabetical, or by their numbers
-    where all end in one. Where that order is not sure, or a folder whose class is known has another place in it, it is not
-    for us to say which is which.
+    where these alone tell them apart. Where that order is not sure, as that of 500 and 1,000, or a folder whose class is
+    known has another place in it, it is not for us to say which is which.
 
     Example:
         >>> from tangent_lib.data.manifests import load_manifest
@@ -191,14 +197,17 @@ def same_classes(dataset: str, train: Iterable[str], test: Iterable[str]) -> Non
 
 
 def by_number(words: Iterable[str]) -> list[str]:
-    """Words in alphabetical order, or, where all of them end in a number, in the order of these numbers.
+    """Words in alphabetical order, or by their numbers, where all are numbers, or are one but for these and end in one.
 
     Example:
-        >>> by_number(["class10", "class9"]), by_number(["class10", "class9", "other"])
-        (['class9', 'class10'], ['class10', 'class9', 'other'])
+        >>> by_number(["class10", "class9"]), by_number(["0.5", "-1", "0.25"]), by_number(["class10", "class9", "other"])
+        (['class9', 'class10'], ['-1', '0.25', '0.5'], ['class10', 'class9', 'other'])
     """
     words = sorted(words, key=composed)
-    return sorted(words, key=_natural if all(word[-1:].isdecimal() for word in words) else None)
+    if _are_numbers(words):
+        return sorted(words, key=_decimal)
+    around = {tuple(_natural(word)[::2]) for word in words}
+    return sorted(words, key=_natural) if len(around) == 1 and around.pop()[-1] == "" else words
 
 
 def spelt_alike(called: str, name: str) -> bool:
@@ -211,15 +220,39 @@ def spelt_alike(called: str, name: str) -> bool:
     return _bare(called) == _bare(name)
 
 
+def _are_numbers(words: Sequence[str]) -> bool:
+    """Whether words are numbers that are read in one way: 1.9 and 1.10 are versions perhaps."""
+    found = [_PLAIN.fullmatch(word.translate(_MINUS)) for word in words]
+    behind = [match[1] or "" for match in found if match]
+    return len(behind) == len(words) and (len(set(map(len, behind))) < 2 or not any(each.endswith("0") for each in behind))
+
+
 def _natural(word: str) -> list[str | int]:
     return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d{1,4000})", word))]
 
 
+def _decimal(word: str) -> list[str | Decimal]:
+    """A word with its numbers as such, with sign and exponent, and with a comma or underscore for a point."""
+    return _measured(re.sub(r"(?<=\d)[,_](?=\d)", ".", word))
+
+
+def _thousands(word: str) -> list[str | Decimal]:
+    """A word with its numbers as such, where points, commas and spaces may divide thousands."""
+    return _measured(_GROUPED.sub(lambda match: match[1] + re.sub(r"\D", "", match[2]), word))
+
+
+def _measured(word: str) -> list[str | Decimal]:
+    plain = (f"{unicodedata.numeric(c):g}" if c.isnumeric() and not c.isdecimal() else c for c in word.translate(_MINUS))
+    return [Decimal(part) if i % 2 else part for i, part in enumerate(_NUMBER.split("".join(plain).casefold()))]
+
+
 def _order_is_sure(folders: list[str]) -> bool:
-    """Whether folders, as :func:`by_number` has them, would stand so by number and without regard to case too."""
-    return len(set(map(str, map(_natural, folders)))) == len(folders) and (
-        folders == sorted(folders, key=_natural) == sorted(folders, key=lambda folder: _natural(folder.casefold()))
-    )
+    """Whether folders, as :func:`by_number` has them, stand so in each way to read their numbers, and in either case."""
+    readings = [_decimal, _thousands]
+    if not _are_numbers(folders):
+        readings += [_natural, lambda folder: _natural(folder.casefold())]
+    keys = [list(map(reading, folders)) for reading in readings]
+    return all(key == sorted(key) and len(set(map(tuple, key))) == len(key) for key in keys)
 
 
 def _in_label_order(classes: dict[str, str] | list[str]) -> tuple[list[str], list[str]]:

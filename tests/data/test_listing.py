@@ -56,6 +56,24 @@ def test_folders_that_end_in_numbers_go_by_these(before):
     assert labels_of_folders(manifest(names), folders)[1] == {folder: i for i, folder in enumerate(folders)}
 
 
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["-1", "0", "1"],
+        ["-10", "-5", "20"],
+        ["\u22122", "\u22121", "0"],  # with a typographer's minus
+        ["+1", "+2", "+10"],
+        ["0.1", "0.25", "0.5"],
+        ["-1.0", "0.0", "1.0"],
+        ["0-2", "4-6", "15-20"],  # ranges, which end in a number
+        ["dose_0.1", "dose_0.2", "dose_0.5"],  # in each way to read them
+        ["q1", "q2", "q10"],
+    ],
+)
+def test_numbers_in_one_notation_go_by_their_value(folders):
+    assert labels_of_folders(manifest(["x", "y", "z"]), folders[::-1])[1] == dict(zip(folders, range(3)))
+
+
 def test_a_map_with_numbers_as_keys_is_in_their_order():
     numbers = {str(number): f"word{number}" for number in range(12)}
     assert numbered_classes(manifest(numbers), {}) == [f"word{number}" for number in range(12)]
@@ -69,6 +87,17 @@ def test_a_map_with_numbers_as_keys_is_in_their_order():
         ["Zoo", "ant", "fly"],  # and so without regard to case
         ["cat!", "Dog", "eel"],  # the dog's is the third place
         ["A ", "a ", "b"],
+        ["1,000", "500", "900"],
+        ["1.250", "500", "900"],  # thousands perhaps
+        ["1 000 m", "500 m", "900 m"],
+        ["1e3", "5e2", "9e2"],
+        ["1.9", "1.10", "2.1"],  # versions perhaps
+        ["0_1", "0_25", "0_5"],
+        ["dose_0.1", "dose_0.25", "dose_0.5"],
+        ["-1 C", "-2 C", "0 C"],
+        ["c-1", "c0", "c1"],
+        ["\u00b2", "1", "3"],
+        ["\u4e00", "\u4e8c", "\u4e09"],  # one, two, three
     ],
 )
 def test_an_order_that_is_not_sure_decides_nothing(folders):
