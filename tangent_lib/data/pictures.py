@@ -16,6 +16,7 @@ from tangent_lib.runtime.errors import InputError
 
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _TIFF_BITS, _TIFF_ZERO_IS_WHITE = 258, 262  # tags: bits per sample, and how grey is meant, where 0 says that zero is white
+_TIFF_PLANES = 284  # where 2 says that each channel lies in a plane of its own
 
 
 def decode(source: Path | BytesIO, what: str, dataset: str) -> Image.Image:
@@ -39,9 +40,18 @@ def decode(source: Path | BytesIO, what: str, dataset: str) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Eight bits a channel: of sixteen, or twelve, the upper eight, as Pillow itself takes them of colours."""
+    """Eight bits a channel: of sixteen, or twelve, the upper eight, as Pillow itself takes them of colours.
+
+    Pillow reads uncompressed planes of a TIFF as bytes whose zero is black, whatever they are: sixteen bits come out black.
+    """
+    tags = image.tag_v2 if image.format == "TIFF" else {}
+    planes = tags.get(_TIFF_PLANES) == 2 and image.tile[0].codec_name == "raw"
+    if planes and (set(tags.get(_TIFF_BITS, (1,))) != {8} or tags.get(_TIFF_ZERO_IS_WHITE) == 0):
+        raise InputError(
+            "of TIFFs whose channels lie in planes of their own, uncompressed, only those of 8 bits a channel with zero for "
+            "black are taken: write it anew with interleaved channels (GDAL: INTERLEAVE=PIXEL), or compressed"
+        )
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        tags = image.tag_v2 if image.format == "TIFF" else {}
         bits = tags.get(_TIFF_BITS, (16,))[0]
         values = np.asarray(image).astype(np.uint16) >> (bits - 8)
         if tags.get(_TIFF_ZERO_IS_WHITE) == 0:
