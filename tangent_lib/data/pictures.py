@@ -6,6 +6,8 @@ So the formats are listed here, and nothing else in the library opens an image.
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -15,8 +17,41 @@ from PIL import Image, UnidentifiedImageError
 from tangent_lib.runtime.errors import InputError
 
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# fmt: off
+IMAGE_SUFFIXES = (  # of these formats, as Pillow has them
+    ".apng", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".tif",
+    ".tiff", ".webp",
+)
+_OTHER_SUFFIXES = (
+    ".arw", ".avif", ".avifs", ".cr2", ".cr3", ".dcm", ".dds", ".dib", ".dng", ".eps", ".exr", ".hdr", ".heic", ".heif",
+    ".hif", ".icns", ".ico", ".j2c", ".j2k", ".jls", ".jp2", ".jpc", ".jpf", ".jpx", ".jxl", ".jxr", ".mpo", ".nef", ".orf",
+    ".pam", ".pcx", ".psd", ".qoi", ".raf", ".raw", ".rw2", ".sgi", ".svg", ".svgz", ".tga", ".xbm", ".xcf", ".xpm",
+)
+# fmt: on
+_BEGINNINGS = re.compile(  # of image files, whatever they are called
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|BM.{4}\0{4}|II\*\0|MM\0\*|RIFF.{4}WEBP|P[4-6]\s+\d+\s+\d+\s"
+    rb"|.{4}ftyp(?:avi|he|mi|ms)|\0\0\0\x0c(?:JXL |jP  )|8BPS|v/1\x01",
+    re.DOTALL,
+)
 _TIFF_BITS, _TIFF_ZERO_IS_WHITE = 258, 262  # tags: bits per sample, and how grey is meant, where 0 says that zero is white
 _TIFF_PLANES = 284  # where 2 says that each channel lies in a plane of its own
+
+
+def refuse_image(path: Path, taken: tuple[str, ...] = IMAGE_SUFFIXES) -> None:
+    """Check that a file whose name has none of the endings that are taken is no image, by its name and by how it begins.
+
+    Raises:
+        InputError: if it seems to be one.
+    """
+    found = path.name.lower().endswith((*IMAGE_SUFFIXES, *_OTHER_SUFFIXES))
+    if not found:
+        with suppress(OSError), open(path, "rb") as file:
+            found = _BEGINNINGS.match(file.read(64))
+    if found:
+        raise InputError(
+            f"{path} seems to be an image, but images are taken with names that end in {', '.join(taken)} alone, and of the "
+            f"formats {', '.join(IMAGE_FORMATS)}: convert or rename it, or move it out of the folder"
+        )
 
 
 def decode(source: Path | BytesIO, what: str, dataset: str) -> Image.Image:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from tangent_lib.data.folders import class_folders, files_below
 from tangent_lib.data.listing import (
@@ -23,6 +23,7 @@ from tangent_lib.data.listing import (
     same_classes,
 )
 from tangent_lib.data.manifests import Manifest
+from tangent_lib.data.pictures import IMAGE_SUFFIXES, refuse_image
 from tangent_lib.runtime.errors import InputError
 
 DTD_IMAGES = "images|dtd/images"
@@ -101,15 +102,15 @@ def sun397_list(name: str) -> str:
     return "|".join((Path(place) / name).as_posix() for place in SUN397_PLACES)
 
 
-def class_images(root: Path, labels: dict[str, int], dataset: str, suffixes: tuple[str, ...] = IMG_EXTENSIONS) -> list[Item]:
-    """The images of class folders, at any depth, in order.
+def class_images(root: Path, labels: dict[str, int], dataset: str, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Item]:
+    """The images of class folders, at any depth, in order; other files may lie there, but no other images.
 
     Raises:
-        InputError: for a class without images, or a file that links make one of two classes.
+        InputError: for a class without images, an image that is not taken, or a file that links make one of two classes.
     """
     items, empty, homes = [], [], {}
     for name, label in labels.items():
-        files = files_below(root / name, lambda file: file.lower().endswith(suffixes))
+        files = files_below(root / name, lambda file: file.lower().endswith(suffixes), partial(refuse_image, taken=suffixes))
         for real, file in files.items():
             path = f"{name}/{file}"
             other = homes.setdefault(real, path)

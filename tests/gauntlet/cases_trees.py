@@ -21,6 +21,7 @@ from tangent_lib.data.prepare import prepare, prepared_folder
 
 SERVICE = "service files in folders of images"
 LINKS = "links in folders of images"
+ENDINGS = "endings of files in folders of images"
 NAMES = "names of files that are not text"
 PACKED = "images edited after they were packed"
 IDX = "MNIST as archives pack it, and IDX headers"
@@ -75,6 +76,15 @@ def copy(name: str, to: str = "train/a") -> Callable[[Path], object]:
         path.write_bytes((root / "train/a/0.png").read_bytes())
 
     return change
+
+
+def pictures(kind: str, name: str) -> Callable[[Path], object]:
+    """A picture of another format in the folder of a class."""
+    return lambda root: Image.new("RGB", (2, 2), (9, 9, 9)).save(root / "train/a" / name, kind)
+
+
+def written(name: str, data: bytes = b"x") -> Callable[[Path], object]:
+    return lambda root: (root / "train/a" / name).write_bytes(data)
 
 
 def link(name: str, target: str) -> Callable[[Path], object]:
@@ -143,6 +153,14 @@ TREES = [
     Case(SERVICE, "a notebook's copy does not redraw a split", eurosat(notebook_copies), right=True),
     Case(SERVICE, "an image deeper in a class still counts", with_files(copy("x.png", "train/a/deep")),
          right=(["a", "b"], 13, 4, {"a/deep/x.png"})),
+    Case(ENDINGS, ".gif", with_files(pictures("GIF", "x.gif")), right=(["a", "b"], 13, 4, {"a/x.gif"})),
+    Case(ENDINGS, ".JFIF", with_files(pictures("JPEG", "x.JFIF")), right=(["a", "b"], 13, 4, {"a/x.JFIF"})),
+    Case(ENDINGS, ".heic", with_files(written("x.heic")), refused="a/x.heic seems to be an image"),
+    Case(ENDINGS, ".AVIF", with_files(written("x.AVIF")), refused="a/x.AVIF seems to be an image"),
+    Case(ENDINGS, "none", with_files(copy("photo1")), refused="a/photo1 seems to be an image"),
+    Case(ENDINGS, "an editor's mark of a copy", with_files(copy("0.png~")), refused="a/0.png~ seems to be an image"),
+    Case(ENDINGS, "text, tables and notes", with_files(lambda root: [
+        written(name)(root) for name in ("0.txt", "0.png.json", "0.xml", "a.csv", "README.md", "README")]), right=AS_BEFORE),
     Case(LINKS, "a class folder that holds itself", with_files(link("train/a/self", ".")), refused="a/self is a link to"),
     Case(LINKS, "a class folder that holds its parent", with_files(link("train/a/up", "..")), refused="a/up is a link to"),
     Case(LINKS, "a class folder that is its parent", with_files(link("train/c", "../..")), refused="train alone has c"),
