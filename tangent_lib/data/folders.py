@@ -111,16 +111,19 @@ def files_below(
 
 
 def file_stamp(path: str | Path) -> str:
-    """Size and time of change of a file; nothing if it is not there."""
+    """Size, times and number of a file on its disk; nothing if it is not there.
+
+    A file that takes another's name and time, as two that change places, has another number and another time of its status.
+    """
     try:
         state = os.stat(path)
     except OSError:
         return ""
-    return f"{state.st_size} {state.st_mtime_ns}"
+    return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
 
 
 def folder_stamp(folder: Path, but: Path) -> str:
-    """A digest of which files lie in a folder, their sizes and times of change, without those in another folder."""
+    """A digest of which files lie in a folder, and of their stamps, without those in another folder."""
     found, seen = [], {os.path.realpath(but)}
     for where, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(where)

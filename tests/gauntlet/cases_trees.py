@@ -42,6 +42,7 @@ def tree(folder: Path) -> Path:
                 path = root / split / name / f"{i}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.new("RGB", (2, 2), (i, number, count)).save(path)
+                os.utime(path, (1, 1))
     (folder / "manifests").mkdir()
     (folder / "manifests" / "Own.yaml").write_text(MANIFEST % "folders")
     return root
@@ -209,6 +210,24 @@ def repaint(folder: Path) -> None:
     assert path.stat().st_size == size
 
 
+def swap(folder: Path) -> None:
+    """Two images change places, of one size and one time, as an archive keeps it."""
+    one, other = folder / "own/test/a/1.png", folder / "own/train/b/5.png"
+    data = [path.read_bytes() for path in (one, other)]
+    assert len(data[0]) == len(data[1])
+    one.rename(folder / "third")
+    other.rename(one)
+    (folder / "third").rename(other)
+
+
+def rewrite(folder: Path) -> None:
+    """Another image in the place of one, under its time, as rsync -t leaves it."""
+    path = folder / "own/test/a/1.png"
+    before = path.stat()
+    repaint(folder)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def spoil(folder: Path) -> None:
     with open(folder / "prepared/Own/test.pixels", "r+b") as file:
         file.write(b"\xff")
@@ -231,6 +250,8 @@ def of_another_split(folder: Path) -> None:
 EDITS = [
     Case(PACKED, "none", edited(lambda folder: None), right=1),
     Case(PACKED, "an image of the same size in place", edited(repaint), right=77),
+    Case(PACKED, "an image in place, under its old time", edited(rewrite), right=77),
+    Case(PACKED, "two images that change places", edited(swap), right=5),
     Case(PACKED, "a packed image in place", edited(spoil), right=1),
     Case(PACKED, "a packed image whose files are gone", edited(spoil_alone), refused="have changed since they were packed"),
     Case(PACKED, "the files gone", edited(lambda folder: (folder / "own").rename(folder / "gone")), right=1),
