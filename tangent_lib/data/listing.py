@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from difflib import SequenceMatcher
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tangent_lib.data.manifests import Manifest, check_class_names, composed
 from tangent_lib.data.pictures import decode
 from tangent_lib.runtime.errors import InputError
 
+RESEMBLES = 0.8  # a likeness of names, as of tumor and tumour, that unrelated words do not often have
 _MINUS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"), "-")
 _PLAIN = re.compile(r"[-+]?\d{1,4000}(?:\.(\d{1,4000}))?")  # numbers of one meaning: a sign perhaps, a point perhaps
 _NUMBER = re.compile(r"((?:(?<![^\W_])[-+])?\d{1,4000}(?:\.\d{1,4000})?(?:e[-+]?\d{1,3})?)")
@@ -30,7 +32,7 @@ _SEPARATORS = r"[\s_.,:;'’\"“”()\[\]/\\&\-\u2010-\u2015]+"
 class Item:
     """One image: its name, which no other of the split has, its label, and a function that decodes it, to RGB.
 
-    Its ``stamp``, where it comes from a file, is that file's size and time of change.
+    Its ``stamp``, where it comes from a file, is that file's :func:`~tangent_lib.data.folders.file_stamp`.
     """
 
     name: str
@@ -85,8 +87,8 @@ def labels_of_folders(manifest: Manifest, folders: Iterable[str]) -> tuple[list[
     A folder is the class that is spelt as it is, or else the only one that differs from it in case, spaces and punctuation
     alone. A manifest that maps folders to names fixes all labels, even if only some of the folders are there. One that lists
     names needs as many folders. If some of these have other names, their order decides: alphabetical, or by their numbers
-    where these alone tell them apart. Where that order is not sure, as that of 500 and 1,000, or a folder whose class is
-    known has another place in it, it is not for us to say which is which.
+    where these alone tell them apart. Where that order is not sure, as that of 500 and 1,000, or a folder has another place
+    in it by its name, or by what its name resembles or abbreviates, it is not for us to say which is which.
 
     Example:
         >>> from tangent_lib.data.manifests import load_manifest
@@ -113,7 +115,7 @@ def labels_of_folders(manifest: Manifest, folders: Iterable[str]) -> tuple[list[
             f"in a manifest of your own; it names {_some(sorted(manifest.classes))}"
         )
     if strange:
-        elsewhere = _elsewhere(folders, alike, names)
+        elsewhere = _elsewhere(folders, alike, names) or _resembling(folders, alike, names)
         if elsewhere or not _order_is_sure(folders):
             why = f"{elsewhere[0]} has another place in it" if elsewhere else "by number it is another"
             raise InputError(
@@ -137,7 +139,7 @@ def labels_of_names(manifest: Manifest, found: Sequence[str], where: str) -> tup
 
     These names count as those of the manifest if they are spelt alike, or differ in case, spaces and punctuation alone. Where
     some differ more, as ImageNet's first names do from CLIP's, the order decides, if there are as many, at least half of them
-    are alike in their places, and none is known as the name of another place.
+    are alike in their places, and none is the name of another place, nor do any resemble each other's.
 
     Example:
         >>> from tangent_lib.data.manifests import load_manifest
@@ -152,6 +154,8 @@ def labels_of_names(manifest: Manifest, found: Sequence[str], where: str) -> tup
         return names, labels
     in_place = sum(_bare(own) in map(_bare, (each, *each.split(","))) for own, each in zip(names, found))
     elsewhere = _elsewhere(found, alike, names)
+    if len(found) == len(names) and not elsewhere:
+        elsewhere = _resembling(found, alike, names, exchanged=True)
     if len(found) == len(names) and 2 * in_place >= len(names) and not elsewhere:
         return names, list(range(len(names)))
     strange = [name for name, places in zip(found, alike) if len(places) != 1]
@@ -298,6 +302,33 @@ def _elsewhere(found: Sequence[str], alike: list[list[int]], names: list[str]) -
         if meant and meant != {names[i]}:
             strange.append(word)
     return strange
+
+
+def _resembling(found: Sequence[str], alike: list[list[int]], names: list[str], exchanged: bool = False) -> list[str]:
+    """What is perhaps the class of another place: it resembles that one's name more than its own place's does, and more than
+    what stands there; or it abbreviates that name. If asked, only where others resemble the names of their places in turn."""
+    bare, meant = list(map(_bare, names)), {}
+    spelt = [{_bare(word), *map(_bare, word.split(","))} for word in found]
+    own = [max(_likeness(each, name, 0.0) for each in words) for words, name in zip(spelt, bare)]
+    for i in (i for i, places in enumerate(alike) if len(places) != 1):
+        least = max(RESEMBLES, own[i])
+        meant[i] = {
+            j for j, name in enumerate(bare) for each in spelt[i] if _likeness(each, name, least) > max(own[i], own[j])
+        }
+    strange = {i for i, places in meant.items() if places}
+    while exchanged and strange != (claimed := {i for i in strange if any(i in meant[other] for other in strange)}):
+        strange = claimed
+    return [found[i] for i in sorted(strange)]
+
+
+def _likeness(word: str, name: str, least: float) -> float:
+    """From 0 to 1; 0 where it is below ``least``, without much work."""
+    if word.isalpha() and name.startswith(word):
+        return 1.0
+    if 2 * min(len(word), len(name)) < least * (len(word) + len(name)):
+        return 0.0
+    matcher = SequenceMatcher(None, word, name, autojunk=False)
+    return matcher.ratio() if matcher.quick_ratio() >= least else 0.0
 
 
 def _checked(manifest: Manifest, names: list[str]) -> list[str]:
