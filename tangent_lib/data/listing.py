@@ -147,6 +147,15 @@ def labels_of_names(manifest: Manifest, found: Sequence[str], where: str) -> tup
         [9, 0]
     """
     if manifest.classes is None:
+        alike = defaultdict(list)
+        for name in found:
+            alike[_bare(name) if len(name) > 1 else name].append(name)
+        twice = next((some for some in alike.values() if len(set(some)) > 1), None)
+        if twice:
+            raise InputError(
+                f"{manifest.name}: {where} names {_some(twice)}, which are one class perhaps: give `classes` in the manifest "
+                "as NAME THERE: name"
+            )
         return _checked(manifest, [composed(name.replace("_", " ")) for name in found]), list(range(len(found)))
     names, alike = _alike(manifest.classes, found)
     labels = [label for label, *more in filter(None, alike) if not more]
