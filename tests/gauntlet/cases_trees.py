@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -177,6 +178,9 @@ TREES = [
     Case(LINKS, "an image that is gone", with_files(link("train/a/x.png", "/nowhere/x.png")), refused="x.png leads to"),
     Case(LINKS, "a class that is gone", with_files(link("train/c", "/nowhere/c")), refused="train/c leads to nothing"),
     Case(LINKS, "a pipe called an image", with_files(lambda root: os.mkfifo(root / "train/a/x.png")), refused="neither a"),
+    Case(LINKS, "test is train", with_files(lambda root: [shutil.rmtree(root / "test"), link("test", "train")(root)]),
+         refused="train/a/0.png are one file, by a link"),
+    Case(LINKS, "a training image of test", with_files(link("train/a/x.png", "../../test/a/0.png")), refused="one file, by"),
     Case(NAMES, "an image's, in Latin-1", with_files(copy(os.fsdecode(b"caf\xe9.png"))), refused=r"caf\\xe9.png.*rename"),
     Case(NAMES, "a class's, in Latin-1", with_files(copy("0.png", os.fsdecode(b"train/caf\xe9"))), refused=r"caf\\xe9"),
     Case(NAMES, "a deeper folder's, in Shift-JIS", with_files(copy("0.png", os.fsdecode(b"train/a/\x93\xfa"))), refused="re"),
