@@ -6,17 +6,19 @@ So the formats are listed here, and nothing else in the library opens an image.
 
 from __future__ import annotations
 
+import logging
 import re
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from tangent_lib.runtime.errors import InputError
 
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+logging.getLogger(TiffImagePlugin.__name__).addHandler(logging.NullHandler())  # what it logs, errors here say
 # fmt: off
 IMAGE_SUFFIXES = (  # of these formats, as Pillow has them
     ".apng", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".tif",
@@ -34,6 +36,7 @@ _BEGINNINGS = re.compile(  # of image files, whatever they are called
     re.DOTALL,
 )
 _TIFF_BITS, _TIFF_ZERO_IS_WHITE = 258, 262  # tags: bits per sample, and how grey is meant, where 0 says that zero is white
+_TIFF_CHANNELS = 277
 _TIFF_PLANES = 284  # where 2 says that each channel lies in a plane of its own
 
 
@@ -66,12 +69,27 @@ def decode(source: Path | BytesIO, what: str, dataset: str) -> Image.Image:
     except Exception as error:  # decoders raise errors of any type on bytes that they do not expect
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if isinstance(error, UnidentifiedImageError):
-            why = f"its content is none of {', '.join(IMAGE_FORMATS)}"
+            why = _tiff_of_another_kind(source) or f"its content is none of {', '.join(IMAGE_FORMATS)}"
         elif isinstance(error, InputError):
             why = str(error)
         raise InputError(
             f"{dataset}: {what} does not decode as an image ({why}). Put a good copy in its place, from the dataset's source"
         ) from error
+
+
+def _tiff_of_another_kind(source: Path | BytesIO) -> str:
+    """What channels a TIFF has that Pillow does not know; nothing if it is none."""
+    with suppress(Exception):  # whatever the tags of a damaged one hold
+        data = BytesIO(source.read_bytes() if isinstance(source, Path) else source.getvalue())
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data.read(8))
+        data.seek(tags.next)
+        tags.load(data)
+        count, bits = tags.get(_TIFF_CHANNELS, 1), sorted(set(tags.get(_TIFF_BITS, (1,))))
+        return (
+            f"a TIFF of {count} channels of {' and '.join(map(str, bits))} bits, where grey, or red, green and blue, of 8 or "
+            "16 unsigned bits are taken: write those channels into a file of their own"
+        )
+    return ""
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -63,3 +64,12 @@ def test_photographs_with_several_pictures_give_the_first():
     file = io.BytesIO()
     first.save(file, "MPO", save_all=True, append_images=[second])
     assert decode(file, "x", "Own").getpixel((0, 0)) == (10, 10, 10)
+
+
+def test_a_tiff_of_more_channels_is_refused_by_their_number_and_nothing_else_is_printed(capfd):
+    tags = {256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 273: 8, 277: 13, 278: 1, 279: 13}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    data = b"II*\0" + struct.pack("<I", 21) + bytes(13) + struct.pack("<H", len(tags)) + entries + bytes(4)
+    with pytest.raises(InputError, match="a TIFF of 13 channels of 8 bits, where grey"):
+        decode(io.BytesIO(data), "x", "Own")
+    assert capfd.readouterr() == ("", "")

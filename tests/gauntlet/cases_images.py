@@ -113,13 +113,14 @@ DEEP = [
 NUMBERS = [
     ("TIFF of floats", tiff(GREY.astype("f4").tobytes(), bits=32, numbers=3), "floating-point"),
     ("PFM", b"Pf\n8 8\n-1.0\n" + GREY.astype("<f4").tobytes(), "floating-point"),
-    ("TIFF of doubles", tiff(GREY.astype("f8").tobytes(), bits=64, numbers=3), "none of BMP"),
-    ("TIFF of halves", tiff(GREY.astype("f2").tobytes(), numbers=3), "none of BMP"),
+    ("TIFF of doubles", tiff(GREY.astype("f8").tobytes(), bits=64, numbers=3), "1 channels of 64 bits"),
+    ("TIFF of halves", tiff(GREY.astype("f2").tobytes(), numbers=3), "1 channels of 16 bits"),
     ("TIFF of signed numbers", tiff(GREY.astype("i2").tobytes(), numbers=2), "signed"),
     ("TIFF in planes of 16 bits", planes(GREY), "planes of their own"),
     ("TIFF in four planes of 16 bits", planes(GREY, 4, meant=5), "planes of their own"),
     ("TIFF in a plane of 16 bits", planes(GREY, 1, meant=1), "planes of their own"),
     ("TIFF in a plane of 8 bits, zero white", planes(255 - LEVELS, 1, 8, 0), "planes of their own"),
+    ("TIFF of 13 channels", planes(GREY, 13, meant=1), "a TIFF of 13 channels of 16 bits"),
     ("TIFF of 32 bits", tiff(GREY.astype("u4").tobytes(), bits=32), "signed or 32-bit"),
 ]
 OTHERS = {kind: saved(COLOUR, kind) for kind in ("EPS", "ICO", "PCX", "PDF", "SGI", "TGA", "JPEG2000")}
