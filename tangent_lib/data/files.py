@@ -8,6 +8,7 @@ import gzip
 import math
 import os
 import zlib
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -154,7 +155,7 @@ def read_gtsrb(folder: Path, manifest: Manifest) -> Listing:
 
 def _gtsrb_table(path: Path, dataset: str) -> list[tuple[str, int]]:
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file, delimiter=";", skipinitialspace=True))
         found = [(row["Filename"], int(row["ClassId"])) for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
@@ -168,6 +169,9 @@ def _gtsrb_table(path: Path, dataset: str) -> list[tuple[str, int]]:
 
 
 def _check_there(root: Path, files: list[str], listed_in: str, dataset: str) -> None:
+    [(twice, count)] = Counter(files).most_common(1)
+    if count > 1:
+        raise InputError(f"{dataset}: {listed_in} names {twice} twice, so that its label is not sure: leave one row")
     there = set(os.listdir(root)) if root.is_dir() else set()
     missing = [name for name in files if name not in there]
     if missing:

@@ -15,7 +15,7 @@ from tangent_lib.runtime.errors import InputError
 # fmt: off
 SERVICE_NAMES = {  # of systems, archives and network storage, in lower case; so are all names that begin with a dot
     "@eadir", "@recently-snapshot", "@recycle", "#recycle", "#snapshot", "__macosx", "__pycache__", "$recycle.bin",
-    "desktop.ini", "ehthumbs.db", "lost+found", "system volume information", "thumbs.db",
+    "desktop.ini", "ehthumbs.db", "icon\r", "lost+found", "system volume information", "thumbs.db",
 }
 # fmt: on
 _NO_TEXT = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
@@ -66,10 +66,13 @@ def checked_name(folder: Path, name: str) -> str:
     return name
 
 
-def files_below(folder: Path, fits: Callable[[str], bool]) -> dict[str, str]:
+def files_below(
+    folder: Path, fits: Callable[[str], bool], check_other: Callable[[Path], None] | None = None
+) -> dict[str, str]:
     """The files at any depth whose names fit: each real path, with the path in the folder.
 
-    Linked folders and files are followed, after what lies there itself, and what was met already is not taken again.
+    Linked folders and files are followed, after what lies there itself, and what was met already is not taken again. Other
+    files are shown to ``check_other``.
 
     Raises:
         InputError: for a link to a folder that it lies in, or to nothing, and for a name that is not text.
@@ -100,22 +103,27 @@ def files_below(folder: Path, fits: Callable[[str], bool]) -> dict[str, str]:
                     linked.append((os.path.realpath(entry.path), name))
                 else:
                     found[entry.path] = name
+            elif check_other and entry.is_file():
+                check_other(path)
     for real, name in linked:
         found.setdefault(real, name)
     return found
 
 
 def file_stamp(path: str | Path) -> str:
-    """Size and time of change of a file; nothing if it is not there."""
+    """Size, times and number of a file on its disk; nothing if it is not there.
+
+    A file that takes another's name and time, as two that change places, has another number and another time of its status.
+    """
     try:
         state = os.stat(path)
     except OSError:
         return ""
-    return f"{state.st_size} {state.st_mtime_ns}"
+    return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
 
 
 def folder_stamp(folder: Path, but: Path) -> str:
-    """A digest of which files lie in a folder, their sizes and times of change, without those in another folder."""
+    """A digest of which files lie in a folder, and of their stamps, without those in another folder."""
     found, seen = [], {os.path.realpath(but)}
     for where, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(where)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from difflib import SequenceMatcher
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +20,11 @@ from tangent_lib.data.manifests import Manifest, check_class_names, composed
 from tangent_lib.data.pictures import decode
 from tangent_lib.runtime.errors import InputError
 
+RESEMBLES = 0.8  # a likeness of names, as of tumor and tumour, that unrelated words do not often have
+_MINUS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"), "-")
+_PLAIN = re.compile(r"[-+]?\d{1,4000}(?:\.(\d{1,4000}))?")  # numbers of one meaning: a sign perhaps, a point perhaps
+_NUMBER = re.compile(r"((?:(?<![^\W_])[-+])?\d{1,4000}(?:\.\d{1,4000})?(?:e[-+]?\d{1,3})?)")
+_GROUPED = re.compile(r"(?<![\d.,])([1-9]\d{0,2})((?:[.,'\u2019\s_]\d{3})+)(?!\d)")  # such as 1,000
 _SEPARATORS = r"[\s_.,:;'’\"“”()\[\]/\\&\-\u2010-\u2015]+"
 
 
@@ -24,7 +32,7 @@ _SEPARATORS = r"[\s_.,:;'’\"“”()\[\]/\\&\-\u2010-\u2015]+"
 class Item:
     """One image: its name, which no other of the split has, its label, and a function that decodes it, to RGB.
 
-    Its ``stamp``, where it comes from a file, is that file's size and time of change.
+    Its ``stamp``, where it comes from a file, is that file's :func:`~tangent_lib.data.folders.file_stamp`.
     """
 
     name: str
@@ -79,8 +87,8 @@ def labels_of_folders(manifest: Manifest, folders: Iterable[str]) -> tuple[list[
     A folder is the class that is spelt as it is, or else the only one that differs from it in case, spaces and punctuation
     alone. A manifest that maps folders to names fixes all labels, even if only some of the folders are there. One that lists
     names needs as many folders. If some of these have other names, their order decides: alphabetical, or by their numbers
-    where all end in one. Where that order is not sure, or a folder whose class is known has another place in it, it is not
-    for us to say which is which.
+    where these alone tell them apart. Where that order is not sure, as that of 500 and 1,000, or a folder has another place
+    in it by its name, or by what its name resembles or abbreviates, it is not for us to say which is which.
 
     Example:
         >>> from tangent_lib.data.manifests import load_manifest
@@ -107,7 +115,7 @@ def labels_of_folders(manifest: Manifest, folders: Iterable[str]) -> tuple[list[
             f"in a manifest of your own; it names {_some(sorted(manifest.classes))}"
         )
     if strange:
-        elsewhere = _elsewhere(folders, alike, names)
+        elsewhere = _elsewhere(folders, alike, names) or _resembling(folders, alike, names)
         if elsewhere or not _order_is_sure(folders):
             why = f"{elsewhere[0]} has another place in it" if elsewhere else "by number it is another"
             raise InputError(
@@ -131,7 +139,7 @@ def labels_of_names(manifest: Manifest, found: Sequence[str], where: str) -> tup
 
     These names count as those of the manifest if they are spelt alike, or differ in case, spaces and punctuation alone. Where
     some differ more, as ImageNet's first names do from CLIP's, the order decides, if there are as many, at least half of them
-    are alike in their places, and none is known as the name of another place.
+    are alike in their places, and none is the name of another place, nor do any resemble each other's.
 
     Example:
         >>> from tangent_lib.data.manifests import load_manifest
@@ -139,6 +147,15 @@ def labels_of_names(manifest: Manifest, found: Sequence[str], where: str) -> tup
         [9, 0]
     """
     if manifest.classes is None:
+        alike = defaultdict(list)
+        for name in found:
+            alike[_bare(name) if len(name) > 1 else name].append(name)
+        twice = next((some for some in alike.values() if len(set(some)) > 1), None)
+        if twice:
+            raise InputError(
+                f"{manifest.name}: {where} names {_some(twice)}, which are one class perhaps: give `classes` in the manifest "
+                "as NAME THERE: name"
+            )
         return _checked(manifest, [composed(name.replace("_", " ")) for name in found]), list(range(len(found)))
     names, alike = _alike(manifest.classes, found)
     labels = [label for label, *more in filter(None, alike) if not more]
@@ -146,6 +163,8 @@ def labels_of_names(manifest: Manifest, found: Sequence[str], where: str) -> tup
         return names, labels
     in_place = sum(_bare(own) in map(_bare, (each, *each.split(","))) for own, each in zip(names, found))
     elsewhere = _elsewhere(found, alike, names)
+    if len(found) == len(names) and not elsewhere:
+        elsewhere = _resembling(found, alike, names, exchanged=True)
     if len(found) == len(names) and 2 * in_place >= len(names) and not elsewhere:
         return names, list(range(len(names)))
     strange = [name for name, places in zip(found, alike) if len(places) != 1]
@@ -191,14 +210,17 @@ def same_classes(dataset: str, train: Iterable[str], test: Iterable[str]) -> Non
 
 
 def by_number(words: Iterable[str]) -> list[str]:
-    """Words in alphabetical order, or, where all of them end in a number, in the order of these numbers.
+    """Words in alphabetical order, or by their numbers, where all are numbers, or are one but for these and end in one.
 
     Example:
-        >>> by_number(["class10", "class9"]), by_number(["class10", "class9", "other"])
-        (['class9', 'class10'], ['class10', 'class9', 'other'])
+        >>> by_number(["class10", "class9"]), by_number(["0.5", "-1", "0.25"]), by_number(["class10", "class9", "other"])
+        (['class9', 'class10'], ['-1', '0.25', '0.5'], ['class10', 'class9', 'other'])
     """
     words = sorted(words, key=composed)
-    return sorted(words, key=_natural if all(word[-1:].isdecimal() for word in words) else None)
+    if _are_numbers(words):
+        return sorted(words, key=_decimal)
+    around = {tuple(_natural(word)[::2]) for word in words}
+    return sorted(words, key=_natural) if len(around) == 1 and around.pop()[-1] == "" else words
 
 
 def spelt_alike(called: str, name: str) -> bool:
@@ -211,15 +233,39 @@ def spelt_alike(called: str, name: str) -> bool:
     return _bare(called) == _bare(name)
 
 
+def _are_numbers(words: Sequence[str]) -> bool:
+    """Whether words are numbers that are read in one way: 1.9 and 1.10 are versions perhaps."""
+    found = [_PLAIN.fullmatch(word.translate(_MINUS)) for word in words]
+    behind = [match[1] or "" for match in found if match]
+    return len(behind) == len(words) and (len(set(map(len, behind))) < 2 or not any(each.endswith("0") for each in behind))
+
+
 def _natural(word: str) -> list[str | int]:
     return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d{1,4000})", word))]
 
 
+def _decimal(word: str) -> list[str | Decimal]:
+    """A word with its numbers as such, with sign and exponent, and with a comma or underscore for a point."""
+    return _measured(re.sub(r"(?<=\d)[,_](?=\d)", ".", word))
+
+
+def _thousands(word: str) -> list[str | Decimal]:
+    """A word with its numbers as such, where points, commas and spaces may divide thousands."""
+    return _measured(_GROUPED.sub(lambda match: match[1] + re.sub(r"\D", "", match[2]), word))
+
+
+def _measured(word: str) -> list[str | Decimal]:
+    plain = (f"{unicodedata.numeric(c):g}" if c.isnumeric() and not c.isdecimal() else c for c in word.translate(_MINUS))
+    return [Decimal(part) if i % 2 else part for i, part in enumerate(_NUMBER.split("".join(plain).casefold()))]
+
+
 def _order_is_sure(folders: list[str]) -> bool:
-    """Whether folders, as :func:`by_number` has them, would stand so by number and without regard to case too."""
-    return len(set(map(str, map(_natural, folders)))) == len(folders) and (
-        folders == sorted(folders, key=_natural) == sorted(folders, key=lambda folder: _natural(folder.casefold()))
-    )
+    """Whether folders, as :func:`by_number` has them, stand so in each way to read their numbers, and in either case."""
+    readings = [_decimal, _thousands]
+    if not _are_numbers(folders):
+        readings += [_natural, lambda folder: _natural(folder.casefold())]
+    keys = [list(map(reading, folders)) for reading in readings]
+    return all(key == sorted(key) and len(set(map(tuple, key))) == len(key) for key in keys)
 
 
 def _in_label_order(classes: dict[str, str] | list[str]) -> tuple[list[str], list[str]]:
@@ -265,6 +311,33 @@ def _elsewhere(found: Sequence[str], alike: list[list[int]], names: list[str]) -
         if meant and meant != {names[i]}:
             strange.append(word)
     return strange
+
+
+def _resembling(found: Sequence[str], alike: list[list[int]], names: list[str], exchanged: bool = False) -> list[str]:
+    """What is perhaps the class of another place: it resembles that one's name more than its own place's does, and more than
+    what stands there; or it abbreviates that name. If asked, only where others resemble the names of their places in turn."""
+    bare, meant = list(map(_bare, names)), {}
+    spelt = [{_bare(word), *map(_bare, word.split(","))} for word in found]
+    own = [max(_likeness(each, name, 0.0) for each in words) for words, name in zip(spelt, bare)]
+    for i in (i for i, places in enumerate(alike) if len(places) != 1):
+        least = max(RESEMBLES, own[i])
+        meant[i] = {
+            j for j, name in enumerate(bare) for each in spelt[i] if _likeness(each, name, least) > max(own[i], own[j])
+        }
+    strange = {i for i, places in meant.items() if places}
+    while exchanged and strange != (claimed := {i for i in strange if any(i in meant[other] for other in strange)}):
+        strange = claimed
+    return [found[i] for i in sorted(strange)]
+
+
+def _likeness(word: str, name: str, least: float) -> float:
+    """From 0 to 1; 0 where it is below ``least``, without much work."""
+    if word.isalpha() and name.startswith(word):
+        return 1.0
+    if 2 * min(len(word), len(name)) < least * (len(word) + len(name)):
+        return 0.0
+    matcher = SequenceMatcher(None, word, name, autojunk=False)
+    return matcher.ratio() if matcher.quick_ratio() >= least else 0.0
 
 
 def _checked(manifest: Manifest, names: list[str]) -> list[str]:

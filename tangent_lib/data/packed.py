@@ -101,8 +101,8 @@ class PackedSplit:
     def check(self) -> None:
         """Check that the pixels are those that were written.
 
-        In ``<split>.checked`` stand the size and time of change of the pixels when that was known last. Where these are now
-        others, as in a copy, every image is compared with its hash.
+        In ``<split>.checked`` stands the stamp of the pixels' file when that was known last. Where it is now another, as in a
+        copy, every image is compared with its hash.
 
         Raises:
             InputError: if some are not.

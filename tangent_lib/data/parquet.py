@@ -48,6 +48,12 @@ def read_parquet(folder: Path, manifest: Manifest, test: str = "test") -> Listin
             check_range(manifest.name, each, len(found), path)
         names, meant = labels_of_names(manifest, found, where[0])
         labels, called = [np.array(meant)[each] for each in labels], dict(zip(found, meant))
+    new = sorted(set(labels[1].tolist()) - set(labels[0].tolist()))
+    if new:
+        raise InputError(
+            f"{manifest.name}: {where[1]} has classes of which {where[0]} has no images, "
+            f"{', '.join(names[i] for i in new[:5])}: take both from one source, or leave those rows out"
+        )
     return Listing(names, *(rows.items(each) for rows, each in zip(splits, labels)), called)
 
 
@@ -64,6 +70,7 @@ class _Rows:
         for path in paths:
             with _open(path, manifest.name) as file:
                 self._image_column, label_column, names = _columns(file.schema_arrow, path, manifest)
+                _check_kind(file.schema_arrow.field(label_column).type, path, manifest.name)
                 _check_size(file.metadata, path, manifest, self._starts[-1])
             named.add(names)
             with _open(path, manifest.name, label_column) as file:
@@ -111,6 +118,7 @@ class _Rows:
 def _files(folder: Path, split: str, dataset: str) -> list[Path]:
     """The files of a split, none of which is missing: their names say how many there are."""
     paths = sorted(globbed(folder, f"*/{split}-*.parquet"))
+    paths = [path for path in paths if path.name[len(split) + 1].isdecimal()] or paths  # not those of train-unlabeled
     places = sorted({path.parent.name for path in paths})
     if len(places) > 1:
         raise InputError(f"{dataset}: several folders of {folder} have parquet files, {', '.join(places)}: leave one")
@@ -218,15 +226,19 @@ def _has_bytes(kind: pa.DataType) -> bool:
     return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
 
 
+def _check_kind(kind: pa.DataType, path: Path, dataset: str) -> None:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise InputError(f"{dataset}: labels in {path} are of type {kind}: numbers or names are needed, one in each row")
+
+
 def _labels(column: pa.ChunkedArray, path: Path, dataset: str) -> np.ndarray:
-    coded = pa.types.is_dictionary(column.type)
-    kind = column.type.value_type if coded else column.type
-    if column.null_count or not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if column.null_count:
         raise InputError(
-            f"{dataset}: labels in {path} are of type {kind}, and {column.null_count} are missing: numbers or names are "
-            "needed, one in each row"
+            f"{dataset}: labels in {path} are of type {column.type}, and {column.null_count} are missing: one is needed in "
+            "each row"
         )
-    if not coded:
+    if not pa.types.is_dictionary(column.type):
         return column.to_numpy()
     whole = column.unify_dictionaries().combine_chunks()
     return whole.dictionary.to_numpy(zero_copy_only=False)[whole.indices.to_numpy()]

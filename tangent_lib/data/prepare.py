@@ -189,6 +189,12 @@ def _changed(card: Card, folder: Path) -> bool:
         if source is None:
             raise
         return True
+    return source_changed(card, folder)
+
+
+def source_changed(card: Card, folder: Path) -> bool:
+    """Whether the files that a dataset was prepared from are there, and no longer what they were then."""
+    source = _read_from(card, folder)
     return source is not None and folder_stamp(source[1], folder.parent) != source[2]
 
 

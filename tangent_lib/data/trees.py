@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from tangent_lib.data.folders import class_folders, files_below
 from tangent_lib.data.listing import (
@@ -23,6 +23,7 @@ from tangent_lib.data.listing import (
     same_classes,
 )
 from tangent_lib.data.manifests import Manifest
+from tangent_lib.data.pictures import IMAGE_SUFFIXES, refuse_image
 from tangent_lib.runtime.errors import InputError
 
 DTD_IMAGES = "images|dtd/images"
@@ -48,7 +49,9 @@ def read_folders(folder: Path, manifest: Manifest, test: str = "test") -> Listin
         )
     same_classes(manifest.name, found["train"], found["test"])
     names, labels = labels_of_folders(manifest, found["train"])
-    return Listing(names, *(class_images(root, labels, manifest.name) for root in roots.values()), labels)
+    homes: dict[str, Path] = {}
+    splits = [class_images(root, labels, manifest.name, homes=homes) for root in roots.values()]
+    return Listing(names, *splits, labels)
 
 
 def read_eurosat(folder: Path, manifest: Manifest) -> Listing:
@@ -101,21 +104,28 @@ def sun397_list(name: str) -> str:
     return "|".join((Path(place) / name).as_posix() for place in SUN397_PLACES)
 
 
-def class_images(root: Path, labels: dict[str, int], dataset: str, suffixes: tuple[str, ...] = IMG_EXTENSIONS) -> list[Item]:
-    """The images of class folders, at any depth, in order.
+def class_images(
+    root: Path,
+    labels: dict[str, int],
+    dataset: str,
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
+    homes: dict[str, Path] | None = None,
+) -> list[Item]:
+    """The images of class folders, at any depth, in order; other files may lie there, but no other images.
 
     Raises:
-        InputError: for a class without images, or a file that links make one of two classes.
+        InputError: for a class without images, an image that is not taken, or a file that is of two classes by links, or of
+            two splits, where ``homes`` has the other's.
     """
-    items, empty, homes = [], [], {}
+    items, empty, homes = [], [], {} if homes is None else homes
     for name, label in labels.items():
-        files = files_below(root / name, lambda file: file.lower().endswith(suffixes))
+        files = files_below(root / name, lambda file: file.lower().endswith(suffixes), partial(refuse_image, taken=suffixes))
         for real, file in files.items():
             path = f"{name}/{file}"
-            other = homes.setdefault(real, path)
-            if other != path:
+            other = homes.setdefault(real, root / path)
+            if other != root / path:
                 raise InputError(
-                    f"{dataset}: {root / path} and {root / other} are one file, by a link, and cannot be of two classes: "
+                    f"{dataset}: {root / path} and {other} are one file, by a link, and cannot be of two classes or splits: "
                     "remove the link"
                 )
             items.append(file_item(root, path, label, dataset))
@@ -133,7 +143,7 @@ def _lists(names: dict[str, tuple[str, ...]], place: Callable[[str], Path]) -> d
 
 def _read_list(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a list of images ({error}): put a good copy in its place") from error
     lines = [line.strip() for line in lines if line.strip()]
@@ -158,6 +168,12 @@ def _listed(manifest: Manifest, root: Path, lists: dict[str, list[str]], folders
                 f"{manifest.name}: {len(missing)} of {len(paths)} images listed for {split} are missing in {root}, the "
                 f"first being {missing[0]}. Get them from the dataset's source"
             )
+    in_both = sorted(set.intersection(*map(set, lists.values())))
+    if in_both:
+        raise InputError(
+            f"{manifest.name}: the lists of {' and '.join(lists)} both name {in_both[0]}, and {len(in_both) - 1} more: take "
+            "lists of one source, in which no image is of both"
+        )
     found = {split: {_class(path) for path in paths} for split, paths in lists.items()}
     same_classes(manifest.name, found["train"], found["test"])
     names, labels = labels_of_folders(manifest, folders)

@@ -14,9 +14,11 @@ import os
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
@@ -59,7 +61,7 @@ def unpack(archive: Path, to: Path, most: float | None = None) -> None:
     """Unpack an archive into a folder, which may exist; all of it or nothing. The archive stays.
 
     Args:
-        archive: a .zip, .tar, .tar.gz or .tgz; of a .gz the one file, without that ending.
+        archive: a .zip, or a .tar, compressed by gzip, bzip2, xz or not; of a .gz the one file, without that ending.
         to: files that lie there already and are the same are left; different ones are never replaced.
         most: bytes that it may hold; by default a gigabyte and a hundred times its own size. Not much more is read of one
             that holds more, and never more than ``MOST_ENTRIES`` entries.
@@ -157,6 +159,10 @@ class _Names:
         self._folds = folder.with_name(folder.name.swapcase()).exists()  # disks on which A and a are one
 
     def check(self, name: str) -> PurePosixPath:
+        if re.match(r"[A-Za-z]:", name):
+            raise _refused(
+                self._archive, name, "would leave the target folder on Windows, as it begins like a drive: unpack it by hand"
+            )
         if leaves(name):
             raise _refused(self._archive, name, "would leave the target folder")
         odd = _ODD.search(name)
@@ -185,14 +191,26 @@ def _zip_entries(archive: Path) -> Iterator[tuple[zipfile.ZipFile, zipfile.ZipIn
         for info in file.infolist():
             name = info.orig_filename
             if not info.flag_bits & _ZIP_UTF8:
-                name = name.encode("cp437").decode("utf-8", "surrogateescape")
+                raw = name.encode("cp437")
+                name = _unicode_path(info.extra, raw) or raw.decode("utf-8", "surrogateescape")
             info.filename = name.replace("\\", "/")
             if not info.filename.endswith(_MAC_ICON):
                 yield file, info
 
 
+def _unicode_path(extra: bytes, raw: bytes) -> str | None:
+    """The name in UTF-8 that an entry has beside one in its maker's code page, where it was made for just that one."""
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        field, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == _ZIP_UNICODE_PATH and field[:1] == b"\1" and field[1:5] == zlib.crc32(raw).to_bytes(4, "little"):
+            return field[5:].decode("utf-8", "surrogateescape")
+    return None
+
+
 _MAC_ICON = "Icon\r"  # a Mac's file for a folder with a picture of its own
 _ZIP_ENTRY = b"PK\3\4"  # what an entry begins with
+_ZIP_UNICODE_PATH = 0x7075  # an extra field of Info-ZIP: version, checksum of the other name, name
 _ZIP_ENCRYPTED, _ZIP_UTF8 = 1, 1 << 11  # bits of an entry's flags
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
@@ -346,6 +364,10 @@ ARCHIVE_KINDS = {
     ".tar": _TAR,
     ".zip": _Kind(_zip_sizes, _zip_extract),
     ".gz": _Kind(_gz_sizes, _gz_extract),
+    ".tar.bz2": _TAR,
+    ".tbz2": _TAR,
+    ".tar.xz": _TAR,
+    ".txz": _TAR,
 }
 BYTES_BAR = {"unit": "B", "unit_scale": True, "disable": None, "delay": 1, "mininterval": 1, "ncols": 100}
 

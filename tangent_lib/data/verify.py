@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from tangent_lib.data.manifests import Manifest, load_manifest
 from tangent_lib.data.packed import PackedSplit, open_split
-from tangent_lib.data.prepare import MOST_HELD_OUT, Card, count_seen, current_card, prepared_folder
+from tangent_lib.data.prepare import MOST_HELD_OUT, Card, count_seen, current_card, prepared_folder, source_changed
 from tangent_lib.runtime.errors import InputError
 
 MOST_SEEN = 0.01  # of the test images: some datasets hold a few images twice, a bad split shares many
@@ -28,7 +28,7 @@ def verify_dataset(name: str, data_root: str | Path, progress: bool = True) -> l
     """Check a prepared dataset against its manifest, its card and its own checksums; reads every pixel.
 
     Faults are: a dataset that is not prepared or damaged, other numbers of images than the manifest gives, pixels that differ
-    from their checksum, and more than 1 % of the test images in train or val.
+    from their checksum, other files than it was prepared from, and more than 1 % of the test images in train or val.
 
     Raises:
         InputError: for an unknown name.
@@ -42,6 +42,9 @@ def verify_dataset(name: str, data_root: str | Path, progress: bool = True) -> l
     except InputError as error:
         return [Finding("fault", str(error))]
     findings = []
+    if source_changed(card, prepared_folder(data_root, name)):
+        text = "the files that it was prepared from are no longer what they were, or where: prepare it, which reads them anew"
+        findings.append(Finding("fault", text))
     for split, packed in splits.items():
         findings += _size(manifest, split, packed)
         if packed.content == card.content[split]:

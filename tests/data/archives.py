@@ -38,8 +38,11 @@ def entry(name, data=b"", kind=tarfile.REGTYPE, link=""):
     return info, b"" if isinstance(data, int) else data
 
 
+COMPRESSED = {".gz": "gz", ".tgz": "gz", ".bz2": "bz2", ".tbz2": "bz2", ".xz": "xz", ".txz": "xz"}
+
+
 def tarred(path, *entries):
-    with tarfile.open(path, "w:" if path.suffix == ".tar" else "w:gz") as file:
+    with tarfile.open(path, "w:" + COMPRESSED.get(path.suffix.lower(), "")) as file:
         for info, data in entries or [entry("./", kind=tarfile.DIRTYPE), *(entry(*each) for each in TREE.items())]:
             file.addfile(info, io.BytesIO(data) if data else None)
     return path

@@ -251,3 +251,12 @@ def test_cars_images_that_are_missing_are_named(small, tmp_path):
 def test_a_spoilt_gtsrb_table_is_refused(small, change, message):
     with pytest.raises(InputError, match=f"GTSRB: .*{message}"):
         small("GTSRB", "gtsrb", "GT-final_test.csv", change)()
+
+
+def test_a_table_that_names_one_image_twice_is_refused(tmp_path):
+    write("GTSRB", "gtsrb", tmp_path)
+    table = next(tmp_path.rglob("GT-final_test.csv"))
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines, lines[1]]))
+    with pytest.raises(InputError, match=r"GTSRB: .*GT-final_test.csv names \S+ twice, so that its label is not sure"):
+        LAYOUTS["gtsrb"].read(tmp_path, load_manifest("GTSRB"))

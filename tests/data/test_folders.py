@@ -54,3 +54,14 @@ def test_the_stamp_of_a_folder_sees_edits_additions_and_links_but_not_what_is_le
     (tree / "far" / "4").write_text("edit")
     stamps.append(folder_stamp(tree, tree / "b" / "c"))
     assert len(set(stamps)) == 4 and file_stamp(tree / "no") == ""
+
+
+def test_two_files_of_one_size_and_time_that_change_places_are_seen(tree):
+    for name in ("1", "2"):
+        (tree / name).write_text(name)
+        os.utime(tree / name, ns=(1, 1))
+    before = [file_stamp(tree / name) for name in ("1", "2")]
+    (tree / "1").rename(tree / "3")
+    (tree / "2").rename(tree / "1")
+    (tree / "3").rename(tree / "2")
+    assert not set(before) & {file_stamp(tree / name) for name in ("1", "2")}

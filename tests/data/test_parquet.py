@@ -267,3 +267,31 @@ def test_a_row_without_an_image_is_named(tmp_path):
         items[2].read()
     with pytest.raises(InputError, match=r"row 3 of .* has only the path"):
         items[3].read()
+
+
+def test_a_class_of_test_alone_is_refused(cifar):
+    path = cifar / "data" / "train-00000-of-00001.parquet"
+    change_table(path, lambda table: table.slice(1))
+    with pytest.raises(InputError, match=r"Own: .*test-.* has classes of which .*train-.* has no images, apple: take both"):
+        read_parquet(cifar, own(columns={"label": "fine_label"}))
+
+
+def test_names_that_differ_in_case_alone_are_perhaps_one_class(tmp_path):
+    folder = lay(tmp_path, {"image": pa.array([PNG] * 3, IMAGE), "label": ["cat", "Cat", "dog"]})
+    with pytest.raises(InputError, match=r"Own: .* names Cat, cat, which are one class perhaps: .*NAME THERE: name"):
+        read_parquet(folder, own())
+    assert read_parquet(folder, own(classes={"cat": "cat", "Cat": "big cat", "dog": "dog"})).train[1].label == 0
+
+
+def test_lists_of_labels_are_refused(tmp_path):
+    folder = lay(tmp_path, {"image": pa.array([PNG] * 2, IMAGE), "label": [[0], [1]]})
+    with pytest.raises(
+        InputError, match=r"Own: labels in .* are of type list<.*: numbers or names are needed, one in each row"
+    ):
+        read_parquet(folder, own(classes=["a", "b"]))
+
+
+def test_a_split_whose_name_begins_alike_is_not_taken(cifar):
+    train = cifar / "data" / "train-00000-of-00001.parquet"
+    train.with_name("train-unlabeled-00000-of-00001.parquet").write_bytes(train.read_bytes())
+    assert len(read_parquet(cifar, own(columns={"label": "fine_label"})).train) == 3

@@ -247,3 +247,21 @@ def test_an_image_that_does_not_decode_is_named(task, layout, folder, damage, tm
     path.unlink()
     with pytest.raises(InputError, match="No such file"):
         item.read()
+
+
+@pytest.mark.parametrize(("task", "layout", "images", "list_"), LISTS)
+def test_an_image_in_the_lists_of_train_and_test_is_refused(task, layout, images, list_, tmp_path):
+    write(task, layout, tmp_path)
+    train = tmp_path / list_.replace("test", "train").replace("Testing", "Training")
+    lines = (tmp_path / list_).read_text().splitlines()
+    train.write_text(f"{train.read_text()}\n{lines[0]}\n")
+    with pytest.raises(InputError, match=f"{task}: the lists of train and test both name .*, and 0 more"):
+        read(task, layout, tmp_path)
+
+
+@pytest.mark.parametrize(("task", "layout", "images", "list_"), LISTS)
+def test_the_mark_that_an_editor_puts_before_a_list_is_no_part_of_it(task, layout, images, list_, tmp_path):
+    write(task, layout, tmp_path)
+    before = [item.name for item in read(task, layout, tmp_path).test]
+    (tmp_path / list_).write_bytes(b"\xef\xbb\xbf" + (tmp_path / list_).read_bytes())
+    assert [item.name for item in read(task, layout, tmp_path).test] == before

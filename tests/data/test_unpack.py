@@ -20,7 +20,7 @@ def link(name, target):
 
 
 # -- every kind --------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["x.zip", "X.ZIP", "x.tar", "x.tar.gz", "x.tgz"])
+@pytest.mark.parametrize("name", ["x.zip", "X.ZIP", "x.tar", "x.tar.gz", "x.tgz", "x.tar.bz2", "x.tbz2", "x.TAR.XZ", "x.txz"])
 def test_all_files_come_out_as_they_went_in(tmp_path, name):
     make = zipped if name.lower().endswith(".zip") else tarred
     archive = make(tmp_path / name)

@@ -76,7 +76,7 @@ def test_a_file_and_a_folder_of_one_name_are_refused(tmp_path):
 
 
 # -- room --------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tgz", "x.gz"])
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tgz", "x.tbz2", "x.txz", "x.gz"])
 def test_a_bomb_is_refused_by_what_it_would_hold(tmp_path, name, monkeypatch):
     zeros = b"\x00" * 3_000_000
     archive = tmp_path / name
@@ -185,7 +185,7 @@ def test_a_really_full_disk_leaves_nothing(tmp_path, name):
 
 
 # -- bounds ------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tgz", "x.gz"])
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tgz", "x.tbz2", "x.txz", "x.gz"])
 def test_no_more_is_unpacked_than_is_allowed(tmp_path, name):
     zeros = b"\x00" * 3_000_000
     archive = tmp_path / name

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import struct
 import tarfile
 import warnings
 import zipfile
+import zlib
 
 import pytest
 from archives import entry, files_of, refused, tarred, zipped
@@ -130,3 +132,22 @@ def test_a_zip_behind_a_program_that_unpacks_it_is_an_archive(tmp_path):
     archive.write_bytes(b"#!/bin/sh\n" + archive.read_bytes())
     unpack(archive, tmp_path / "to")
     assert files_of(tmp_path / "to") == {"a": b"1"}
+
+
+@pytest.mark.parametrize(("of", "found"), [("gr\u00fcn.jpg", "gr\u00fcn.jpg"), ("other.jpg", None)])
+def test_a_name_in_utf_8_beside_one_in_a_code_page_counts_if_it_was_made_for_that(tmp_path, of, found):
+    raw = "gr\u00fcn.jpg".encode("cp850")
+    field = struct.pack("<BI", 1, zlib.crc32(of.encode("cp850"))) + "gr\u00fcn.jpg".encode()
+    info = zipfile.ZipInfo("grXn.jpg")
+    info.extra = struct.pack("<HHI", 0x9999, 4, 0) + struct.pack("<HH", 0x7075, len(field)) + field
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.writestr(info, b"1")
+    (tmp_path / "x.zip").write_bytes((tmp_path / "x.zip").read_bytes().replace(b"grXn.jpg", raw))
+    if found is None:
+        return refused(tmp_path / "x.zip", "not in UTF-8")
+    unpack(tmp_path / "x.zip", tmp_path / "to")
+    assert files_of(tmp_path / "to") == {found: b"1"}
+
+
+def test_a_folder_that_begins_like_a_drive_is_refused_as_such(tmp_path):
+    refused(zip_of(tmp_path / "x.zip", ("A: apple/1.jpg", b"1")), "on Windows, as it begins like a drive")

@@ -215,3 +215,14 @@ def test_classes_without_images_are_noted(images, tmp_path):
         f"val: no images of 11 of 12 classes: {missing}, ...",
         f"train: no images of 1 of 12 classes: cat {held_out:02}",
     ]
+
+
+def test_files_that_were_exchanged_since_are_a_fault_until_the_dataset_is_prepared_anew(tmp_path):
+    prepare_small("DTD", "folders-val", tmp_path)
+    first, second = sorted((tmp_path / load_manifest("DTD").folders[0] / "val").rglob("*.jpg"))[:2]
+    data = first.read_bytes()
+    second.rename(first)
+    second.write_bytes(data)
+    assert [text for text in levels(check("DTD", tmp_path), "fault") if "no longer what they were" in text]
+    offline("DTD", tmp_path)
+    assert not levels(check("DTD", tmp_path), "fault")

@@ -1,12 +1,10 @@
-"""Folders, links, bit depths and files as they come: what counts as an image, and what its pixels are."""
+"""Folders, links and files as they come: what counts as an image."""
 
 from __future__ import annotations
 
 import gzip
-import io
 import os
-import struct
-import zlib
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,13 +18,11 @@ from tangent_lib.data.layouts import find_layout
 from tangent_lib.data.listing import Listing
 from tangent_lib.data.manifests import Manifest
 from tangent_lib.data.packed import open_split
-from tangent_lib.data.pictures import decode
 from tangent_lib.data.prepare import prepare, prepared_folder
 
 SERVICE = "service files in folders of images"
 LINKS = "links in folders of images"
-DEPTH = "bit depths and colours of images"
-FORMATS = "image files that are something else"
+ENDINGS = "endings of files in folders of images"
 NAMES = "names of files that are not text"
 PACKED = "images edited after they were packed"
 IDX = "MNIST as archives pack it, and IDX headers"
@@ -47,6 +43,7 @@ def tree(folder: Path) -> Path:
                 path = root / split / name / f"{i}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.new("RGB", (2, 2), (i, number, count)).save(path)
+                os.utime(path, (1, 1))
     (folder / "manifests").mkdir()
     (folder / "manifests" / "Own.yaml").write_text(MANIFEST % "folders")
     return root
@@ -81,6 +78,15 @@ def copy(name: str, to: str = "train/a") -> Callable[[Path], object]:
         path.write_bytes((root / "train/a/0.png").read_bytes())
 
     return change
+
+
+def pictures(kind: str, name: str) -> Callable[[Path], object]:
+    """A picture of another format in the folder of a class."""
+    return lambda root: Image.new("RGB", (2, 2), (9, 9, 9)).save(root / "train/a" / name, kind)
+
+
+def written(name: str, data: bytes = b"x") -> Callable[[Path], object]:
+    return lambda root: (root / "train/a" / name).write_bytes(data)
 
 
 def link(name: str, target: str) -> Callable[[Path], object]:
@@ -149,6 +155,14 @@ TREES = [
     Case(SERVICE, "a notebook's copy does not redraw a split", eurosat(notebook_copies), right=True),
     Case(SERVICE, "an image deeper in a class still counts", with_files(copy("x.png", "train/a/deep")),
          right=(["a", "b"], 13, 4, {"a/deep/x.png"})),
+    Case(ENDINGS, ".gif", with_files(pictures("GIF", "x.gif")), right=(["a", "b"], 13, 4, {"a/x.gif"})),
+    Case(ENDINGS, ".JFIF", with_files(pictures("JPEG", "x.JFIF")), right=(["a", "b"], 13, 4, {"a/x.JFIF"})),
+    Case(ENDINGS, ".heic", with_files(written("x.heic")), refused="a/x.heic seems to be an image"),
+    Case(ENDINGS, ".AVIF", with_files(written("x.AVIF")), refused="a/x.AVIF seems to be an image"),
+    Case(ENDINGS, "none", with_files(copy("photo1")), refused="a/photo1 seems to be an image"),
+    Case(ENDINGS, "an editor's mark of a copy", with_files(copy("0.png~")), refused="a/0.png~ seems to be an image"),
+    Case(ENDINGS, "text, tables and notes", with_files(lambda root: [
+        written(name)(root) for name in ("0.txt", "0.png.json", "0.xml", "a.csv", "README.md", "README")]), right=AS_BEFORE),
     Case(LINKS, "a class folder that holds itself", with_files(link("train/a/self", ".")), refused="a/self is a link to"),
     Case(LINKS, "a class folder that holds its parent", with_files(link("train/a/up", "..")), refused="a/up is a link to"),
     Case(LINKS, "a class folder that is its parent", with_files(link("train/c", "../..")), refused="train alone has c"),
@@ -164,6 +178,9 @@ TREES = [
     Case(LINKS, "an image that is gone", with_files(link("train/a/x.png", "/nowhere/x.png")), refused="x.png leads to"),
     Case(LINKS, "a class that is gone", with_files(link("train/c", "/nowhere/c")), refused="train/c leads to nothing"),
     Case(LINKS, "a pipe called an image", with_files(lambda root: os.mkfifo(root / "train/a/x.png")), refused="neither a"),
+    Case(LINKS, "test is train", with_files(lambda root: [shutil.rmtree(root / "test"), link("test", "train")(root)]),
+         refused="train/a/0.png are one file, by a link"),
+    Case(LINKS, "a training image of test", with_files(link("train/a/x.png", "../../test/a/0.png")), refused="one file, by"),
     Case(NAMES, "an image's, in Latin-1", with_files(copy(os.fsdecode(b"caf\xe9.png"))), refused=r"caf\\xe9.png.*rename"),
     Case(NAMES, "a class's, in Latin-1", with_files(copy("0.png", os.fsdecode(b"train/caf\xe9"))), refused=r"caf\\xe9"),
     Case(NAMES, "a deeper folder's, in Shift-JIS", with_files(copy("0.png", os.fsdecode(b"train/a/\x93\xfa"))), refused="re"),
@@ -172,106 +189,6 @@ TREES = [
     Case(NAMES, "an image's, in another script", with_files(copy("日本\u202f1.png")),
          right=(["a", "b"], 13, 4, {"a/日本\u202f1.png"})),
     Case(NAMES, "the mark of a Mac's folder", with_files(copy("Icon\r")), right=AS_BEFORE),
-]  # fmt: skip
-
-
-# -- images: 64 levels from black upwards, in 8 x 8 points -------------------------------------------------------------
-GREY = (np.arange(64, dtype=np.uint16) * 1024).reshape(8, 8)
-LEVELS = (GREY >> 8).astype(np.uint8)
-
-
-def saved(image: Image.Image, kind: str, **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def png(values: np.ndarray, colour: int) -> bytes:
-    """A PNG of 16 bits a channel."""
-    chunk = lambda name, data: struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    head = struct.pack(">IIBBBBB", *values.shape[1::-1], 16, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-def tiff(data: bytes, order: str = "<", bits: int = 16, black: int = 1, numbers: int = 1) -> bytes:
-    """A TIFF of one channel; ``black`` is 0 where zero means white, ``numbers`` 1 unsigned, 2 signed, 3 floating-point."""
-    tags = {256: 8, 257: 8, 258: bits, 259: 1, 262: black, 273: 8, 277: 1, 278: 8, 279: len(data), 339: numbers}
-    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
-    mark = b"II*\0" if order == "<" else b"MM\0*"
-    return mark + struct.pack(f"{order}I", 8 + len(data)) + data + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
-
-
-def levels(data: bytes) -> object:
-    """Whether the 64 levels come out, the same in all channels."""
-    pixels = np.asarray(decode(io.BytesIO(data), "it", "Own"))
-    return "64 levels" if np.array_equal(pixels, np.repeat(LEVELS[..., None], 3, 2)) else pixels[..., 0].tolist()
-
-
-def of(data: bytes) -> Callable[[Path], object]:
-    return lambda folder: levels(data)
-
-
-def twelve_bits() -> bytes:
-    pairs = (GREY >> 4).reshape(-1, 2).tolist()
-    return b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in pairs)
-
-
-COLOUR, PALE = Image.fromarray(LEVELS).convert("RGB"), Image.fromarray(LEVELS)
-DEEP = [
-    ("PNG of 16 bits", saved(Image.fromarray(GREY), "PNG")),
-    ("PNG of 16 bits a colour", png(np.repeat(GREY[..., None], 3, 2), 2)),
-    ("PNG of 16 bits with transparency", png(np.stack([GREY, GREY], 2), 4)),
-    ("PGM up to 65535", b"P5 8 8 65535\n" + GREY.astype(">u2").tobytes()),
-    ("PGM up to 1023", b"P5 8 8 1023\n" + (GREY >> 6).astype(">u2").tobytes()),
-    ("TIFF of 16 bits", tiff(GREY.tobytes())),
-    ("TIFF of 16 bits, big-endian", tiff(GREY.astype(">u2").tobytes(), ">")),
-    ("TIFF of 16 bits, compressed", saved(Image.fromarray(GREY), "TIFF", compression="tiff_lzw")),
-    ("TIFF of 16 bits, zero white", tiff((65535 - GREY).tobytes(), black=0)),
-    ("TIFF of 12 bits", tiff(twelve_bits(), bits=12)),
-    ("palette with transparency", saved(PALE.convert("P"), "PNG", transparency=bytes(range(64)))),
-    ("grey with transparency", saved(PALE, "PNG", transparency=3)),
-    ("CMYK in a TIFF", saved(COLOUR.convert("CMYK"), "TIFF")),
-    ("RGBA in a PNG", saved(COLOUR.convert("RGBA"), "PNG")),
-    ("WebP", saved(COLOUR, "WEBP", lossless=True)),
-    ("GIF", saved(PALE, "GIF")),
-    ("BMP", saved(COLOUR, "BMP")),
-]
-NUMBERS = [
-    ("TIFF of floats", tiff(GREY.astype("f4").tobytes(), bits=32, numbers=3), "floating-point"),
-    ("PFM", b"Pf\n8 8\n-1.0\n" + GREY.astype("<f4").tobytes(), "floating-point"),
-    ("TIFF of doubles", tiff(GREY.astype("f8").tobytes(), bits=64, numbers=3), "none of BMP"),
-    ("TIFF of halves", tiff(GREY.astype("f2").tobytes(), numbers=3), "none of BMP"),
-    ("TIFF of signed numbers", tiff(GREY.astype("i2").tobytes(), numbers=2), "signed"),
-    ("TIFF of 32 bits", tiff(GREY.astype("u4").tobytes(), bits=32), "signed or 32-bit"),
-]
-OTHERS = {kind: saved(COLOUR, kind) for kind in ("EPS", "ICO", "PCX", "PDF", "SGI", "TGA", "JPEG2000")}
-
-
-def named_jpg(data: bytes) -> Callable[[Path], object]:
-    """A dataset with one image of this content, called x.jpg, prepared."""
-
-    def run(folder: Path) -> object:
-        (tree(folder) / "train/a/x.jpg").write_bytes(data)
-        return prepare("Own", folder, download=False, progress=False).counts
-
-    return run
-
-
-def in_one_bit(folder: Path) -> list[int]:
-    image = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")
-    return np.asarray(decode(io.BytesIO(saved(image, "PNG")), "it", "Own"))[0, :, 0].tolist()
-
-
-IMAGES = [
-    *(Case(DEPTH, name, of(data), right="64 levels") for name, data in DEEP),
-    *(Case(DEPTH, name, of(data), refused=why) for name, data, why in NUMBERS),
-    Case(DEPTH, "one bit", in_one_bit, right=[0, 255]),
-    *(Case(FORMATS, f"{kind} called .jpg", named_jpg(data), refused="x.jpg does not decode .*none of BMP")
-      for kind, data in OTHERS.items()),
-    Case(FORMATS, "a page called .jpg", named_jpg(b"<html></html>"), refused="x.jpg does not decode"),
-    Case(FORMATS, "an empty .jpg", named_jpg(b""), refused="x.jpg does not decode"),
-    Case(FORMATS, "PNG called .jpg", named_jpg(saved(COLOUR, "PNG")), right={"val": [0, 1], "test": [2, 2], "train": [7, 5]}),
 ]  # fmt: skip
 
 
@@ -297,6 +214,24 @@ def repaint(folder: Path) -> None:
     assert path.stat().st_size == size
 
 
+def swap(folder: Path) -> None:
+    """Two images change places, of one size and one time, as an archive keeps it."""
+    one, other = folder / "own/test/a/1.png", folder / "own/train/b/5.png"
+    data = [path.read_bytes() for path in (one, other)]
+    assert len(data[0]) == len(data[1])
+    one.rename(folder / "third")
+    other.rename(one)
+    (folder / "third").rename(other)
+
+
+def rewrite(folder: Path) -> None:
+    """Another image in the place of one, under its time, as rsync -t leaves it."""
+    path = folder / "own/test/a/1.png"
+    before = path.stat()
+    repaint(folder)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def spoil(folder: Path) -> None:
     with open(folder / "prepared/Own/test.pixels", "r+b") as file:
         file.write(b"\xff")
@@ -319,6 +254,8 @@ def of_another_split(folder: Path) -> None:
 EDITS = [
     Case(PACKED, "none", edited(lambda folder: None), right=1),
     Case(PACKED, "an image of the same size in place", edited(repaint), right=77),
+    Case(PACKED, "an image in place, under its old time", edited(rewrite), right=77),
+    Case(PACKED, "two images that change places", edited(swap), right=5),
     Case(PACKED, "a packed image in place", edited(spoil), right=1),
     Case(PACKED, "a packed image whose files are gone", edited(spoil_alone), refused="have changed since they were packed"),
     Case(PACKED, "the files gone", edited(lambda folder: (folder / "own").rename(folder / "gone")), right=1),
@@ -429,4 +366,4 @@ ARCHIVES = [
     Case(CARS, "no labels of test", cars(test="devkit/cars_test_annos.mat"), refused="lacks cars_test_annos_withlabels.mat"),
 ]  # fmt: skip
 
-CASES = [*TREES, *IMAGES, *EDITS, *ARCHIVES]
+CASES = [*TREES, *EDITS, *ARCHIVES]
