@@ -98,6 +98,7 @@ def test_training_batches_of_prepared_images_are_the_same_whatever_divides_them(
     assert torch.equal(x, whole[7][0][0])
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
 def test_workers_load_what_one_process_loads(textures, random_clip):
     train = load_task("Texture3", random_clip, data_root=textures).split("train")
     keys = [[(i, 7 + i) for i in range(j, j + 5)] for j in range(0, 40, 5)]

@@ -9,6 +9,7 @@ import threading
 from functools import partial
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from prepared import SIZES, items_of
@@ -138,6 +139,7 @@ class Rows:
         return torch.from_numpy(np.array(self.split.image(i))[0, 0]), self.split.labels[i]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
 def test_forked_workers_read_the_same(written, arrays):
     split = open_split(written, "val")
     split.image(0)  # the file is open before the fork
