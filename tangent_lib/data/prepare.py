@@ -221,6 +221,7 @@ def _find(manifest: Manifest, data_root: Path, raw_root: str | Path | None, down
 def _prepare(manifest: Manifest, layout: Layout, raw: Path, folder: Path, progress: bool, again: bool) -> Card:
     raw_stamp = folder_stamp(raw, folder.parent)
     listing = layout.read(raw, manifest)
+    _check_classes(manifest.name, listing, raw)
     splits = split_items(manifest, listing)
     if again and folder.exists():
         shutil.rmtree(folder)
@@ -251,6 +252,17 @@ def _prepare(manifest: Manifest, layout: Layout, raw: Path, folder: Path, progre
     part.write_text(card.model_dump_json(indent=1))
     os.replace(part, folder / "card.json")
     return card
+
+
+def _check_classes(dataset: str, listing: Listing, raw: Path) -> None:
+    """Check that there is something to tell apart: a folder around the class folders looks like the only class."""
+    found = sorted({item.label for item in (*listing.train, *listing.test)})
+    if len(found) < 2:
+        said = f", '{listing.classes[found[0]]}'" if found else ""
+        raise InputError(
+            f"{dataset}: the images in {raw} are of {len(found)} class{said}; at least 2 are needed. If that is a folder with "
+            "the class folders in it, move these a level up; if it is not, add images of the other classes"
+        )
 
 
 def split_items(manifest: Manifest, listing: Listing) -> dict[str, list[Item]]:

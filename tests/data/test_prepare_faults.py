@@ -180,6 +180,15 @@ def test_a_damaged_card_is_refused(mnist, content):
     offline("MNIST", mnist, again=True)
 
 
+def test_a_folder_around_the_class_folders_is_not_taken_for_the_only_class(own, tmp_path):
+    items = [Item(f"images/{item.name}", 0, item.read) for item in numbered(40).train]
+    with pytest.raises(InputError, match=rf"MNIST: the images in {tmp_path}/raw are of 1 class, 'images'; at least 2 .* up"):
+        own(Listing(["images"], items, items))
+    with pytest.raises(InputError, match=r"are of 1 class, 'b'"):  # named, without images of the other
+        own(Listing(["a", "b"], *[[Item(item.name, 1, item.read) for item in items]] * 2))
+    assert not own.folder.exists()
+
+
 def test_a_miniature_is_not_prepared(tmp_path):
     with pytest.raises(InputError, match="Digits is a miniature"):
         offline("Digits", tmp_path)
