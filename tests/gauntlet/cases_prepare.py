@@ -1,0 +1,89 @@
+"""Datasets of one's own from the files to the packed form: classes that are none, splits that do not match, places."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from cases import Case
+from PIL import Image
+
+from tangent_lib.data.prepare import prepare
+
+CLASSES = "classes that are none, or not the same in train and test"
+
+MANIFEST = (
+    "{name: Own, kind: images, description: d, source: s, licence: l, folders: [own], templates: ['a {}.'], layouts: [%s]%s}"
+)
+
+
+def png(*colour: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (2, 2), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+def put(path: Path, data: bytes | str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def prepared(lay: Callable[[Path], object], layout: str = "folders", more: str = "") -> Callable[[Path], object]:
+    """Classes and images of each split, after a dataset of one's own was laid into its folder and prepared."""
+
+    def run(folder: Path) -> object:
+        put(folder / "manifests" / "Own.yaml", MANIFEST % (layout, more))
+        lay(folder / "own")
+        card = prepare("Own", folder, download=False, progress=False)
+        return card.classes, {split: sum(counts) for split, counts in card.counts.items()}
+
+    return run
+
+
+# -- classes -----------------------------------------------------------------------------------------------------------
+def tree(form: str, classes: str = "ab") -> Callable[[Path], None]:
+    """Six training and two test images of each class, in folders called by the form."""
+
+    def lay(root: Path) -> None:
+        for split, count in (("train", 6), ("test", 2)):
+            for number, name in enumerate(classes):
+                for i in range(count):
+                    put(root / form.format(split, name) / f"{i}.png", png(i, number, count))
+
+    return lay
+
+
+def parquet(train: list, test: list) -> Callable[[Path], None]:
+    """Files of the hub with these labels."""
+
+    def lay(root: Path) -> None:
+        for split, labels in (("train", train), ("test", test)):
+            images = pa.array([{"bytes": png(i, len(labels), 0), "path": None} for i in range(len(labels))], STRUCT)
+            kind = pa.string() if isinstance([*labels, ""][0], str) else pa.int64()
+            put(root / "data" / "README.md", "")
+            pq.write_table(pa.table({"image": images, "label": pa.array(labels, kind)}), root / f"data/{split}-0.parquet")
+
+    return lay
+
+
+STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+AS_NAMED = (["a", "b"], {"val": 1, "test": 4, "train": 11})
+PETS = ["cat", "dog"] * 6
+SPLITS = [
+    Case(CLASSES, "none amiss", prepared(tree("{}/{}")), right=AS_NAMED),
+    Case(CLASSES, "a folder around the class folders", prepared(tree("{}/images/{}")), refused="1 class, 'images'; .*level up"),
+    Case(CLASSES, "one class", prepared(tree("{}/{}", "a")), refused="own are of 1 class, 'a'; at least 2"),
+    Case(CLASSES, "one name in parquet files", prepared(parquet(["cat"] * 12, ["cat"]), "parquet"), refused="1 class, 'cat'"),
+    Case(CLASSES, "one number in parquet files", prepared(parquet([1] * 12, [1]), "parquet", ", classes: [a, b]"),
+         refused="1 class, 'b'"),
+    Case(CLASSES, "another name in test", prepared(parquet(PETS, ["tabby", "dog"]), "parquet"), refused="train alone has cat"),
+    Case(CLASSES, "another case in test", prepared(parquet(PETS, ["Cat", "dog"]), "parquet"), refused="test alone has Cat"),
+    Case(CLASSES, "test files without rows", prepared(parquet(PETS, []), "parquet"), refused="test-0.parquet has no rows"),
+    Case(CLASSES, "images as labels", prepared(parquet(PETS, PETS), "parquet", ", columns: {label: image}"),
+         refused="column 'image' of .* holds structs"),
+]  # fmt: skip
+
+CASES = [*SPLITS]
