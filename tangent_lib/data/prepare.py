@@ -260,8 +260,8 @@ def _check_classes(dataset: str, listing: Listing, raw: Path) -> None:
     if len(found) < 2:
         said = f", '{listing.classes[found[0]]}'" if found else ""
         raise InputError(
-            f"{dataset}: the images in {raw} are of {len(found)} class{said}; at least 2 are needed. If that is a folder with "
-            "the class folders in it, move these a level up; if it is not, add images of the other classes"
+            f"{dataset}: the images in {raw} are of {len(found)} class{said}; at least 2 are needed. If that is a folder "
+            "with the class folders in it, move these a level up; if it is not, add images of the other classes"
         )
 
 

@@ -220,9 +220,13 @@ def test_labels_that_are_coded_names_are_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("test", "said"),
-    [(["tabby", "dog"], "train alone has cat; test alone has tabby"), (["Cat", "dog"], "train alone has cat; test alone has Cat"),
-     (["dog"], "train alone has cat"), ([0, 1], "train alone has cat, dog; test alone has 0, 1")],
-)  # fmt: skip
+    [
+        (["tabby", "dog"], "train alone has cat; test alone has tabby"),
+        (["Cat", "dog"], "train alone has cat; test alone has Cat"),
+        (["dog"], "train alone has cat"),
+        ([0, 1], "train alone has cat, dog; test alone has 0, 1"),
+    ],
+)
 def test_labels_that_are_names_are_the_same_in_both_splits(tmp_path, test, said):
     lay(tmp_path, {"image": pa.array([PNG] * 2, IMAGE), "label": ["cat", "dog"]})
     path = tmp_path / "data/test-00000-of-00001.parquet"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from cases import Case
@@ -14,6 +16,7 @@ from PIL import Image
 from tangent_lib.data.prepare import prepare
 
 CLASSES = "classes that are none, or not the same in train and test"
+IDX = "MNIST whose files are of two datasets"
 
 MANIFEST = (
     "{name: Own, kind: images, description: d, source: s, licence: l, folders: [own], templates: ['a {}.'], layouts: [%s]%s}"
@@ -41,6 +44,41 @@ def prepared(lay: Callable[[Path], object], layout: str = "folders", more: str =
         return card.classes, {split: sum(counts) for split, counts in card.counts.items()}
 
     return run
+
+
+# -- MNIST -------------------------------------------------------------------------------------------------------------
+def idx(values: np.ndarray) -> bytes:
+    return bytes((0, 0, 8, values.ndim)) + np.array(values.shape, ">i4").tobytes() + values.astype(np.uint8).tobytes()
+
+
+def mnist(place: Callable[[str], str] = lambda name: name, pack: Callable[[bytes], bytes] = bytes, **more: bytes):
+    """Twelve images of each split where a function puts them, packed by another, and more files by their names."""
+
+    def lay(root: Path) -> None:
+        for split in ("train", "t10k"):
+            put(root / place(f"{split}-images-idx3-ubyte"), pack(idx(np.arange(48).reshape(12, 2, 2) + len(split))))
+            put(root / place(f"{split}-labels-idx1-ubyte"), pack(idx(np.arange(12) % 2)))
+        for name, data in more.items():
+            put(root / name, data)
+
+    return prepared(lay, "mnist", ", classes: [a, b]")
+
+
+PAIRED = (["a", "b"], {"val": 1, "test": 12, "train": 11})
+TWIN, LABELS = "train-labels-idx1-ubyte.gz", idx(np.arange(12) % 2)
+ELSEWHERE = "not in one folder, .*put the four files of one together"
+PAIRS = [
+    Case(IDX, "compressed under a plain name", mnist(pack=gzip.compress), right=PAIRED),
+    Case(IDX, "compressed and not, equal", mnist(**{TWIN: gzip.compress(LABELS)}), right=PAIRED),
+    Case(IDX, "compressed and not, different", mnist(**{TWIN: gzip.compress(LABELS[::-1])}), refused="there and differ"),
+    Case(IDX, "compressed and not, longer", mnist(**{TWIN: gzip.compress(LABELS + b"x")}), refused="there and differ"),
+    Case(IDX, "a twin that is none", mnist(**{TWIN: b"no gzip"}), right=PAIRED),
+    Case(IDX, "a twin that is cut off", mnist(**{TWIN: gzip.compress(LABELS)[:-9]}), right=PAIRED),
+    Case(IDX, "labels in another folder", mnist(lambda name: name if "images" in name else f"x/{name}"), refused=ELSEWHERE),
+    Case(IDX, "test in another folder", mnist(lambda name: name if "train" in name else f"x/{name}"), refused=ELSEWHERE),
+    Case(IDX, "all in two folders", mnist(lambda name: f"x/{name}", **{"y/train-labels-idx1-ubyte": LABELS}), right=PAIRED),
+    Case(IDX, "a folder of each file's name", mnist(lambda name: f"{name}/{name}"), right=PAIRED),
+]  # fmt: skip
 
 
 # -- classes -----------------------------------------------------------------------------------------------------------
@@ -74,16 +112,16 @@ AS_NAMED = (["a", "b"], {"val": 1, "test": 4, "train": 11})
 PETS = ["cat", "dog"] * 6
 SPLITS = [
     Case(CLASSES, "none amiss", prepared(tree("{}/{}")), right=AS_NAMED),
-    Case(CLASSES, "a folder around the class folders", prepared(tree("{}/images/{}")), refused="1 class, 'images'; .*level up"),
+    Case(CLASSES, "a folder around the class folders", prepared(tree("{}/images/{}")), refused="class, 'images'; "),
     Case(CLASSES, "one class", prepared(tree("{}/{}", "a")), refused="own are of 1 class, 'a'; at least 2"),
     Case(CLASSES, "one name in parquet files", prepared(parquet(["cat"] * 12, ["cat"]), "parquet"), refused="1 class, 'cat'"),
     Case(CLASSES, "one number in parquet files", prepared(parquet([1] * 12, [1]), "parquet", ", classes: [a, b]"),
          refused="1 class, 'b'"),
-    Case(CLASSES, "another name in test", prepared(parquet(PETS, ["tabby", "dog"]), "parquet"), refused="train alone has cat"),
+    Case(CLASSES, "another name in test", prepared(parquet(PETS, ["tabby", "dog"]), "parquet"), refused="train alone.* cat"),
     Case(CLASSES, "another case in test", prepared(parquet(PETS, ["Cat", "dog"]), "parquet"), refused="test alone has Cat"),
     Case(CLASSES, "test files without rows", prepared(parquet(PETS, []), "parquet"), refused="test-0.parquet has no rows"),
     Case(CLASSES, "images as labels", prepared(parquet(PETS, PETS), "parquet", ", columns: {label: image}"),
          refused="column 'image' of .* holds structs"),
 ]  # fmt: skip
 
-CASES = [*SPLITS]
+CASES = [*SPLITS, *PAIRS]
