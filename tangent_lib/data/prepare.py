@@ -189,7 +189,7 @@ def _changed(card: Card, folder: Path) -> bool:
         if source is None:
             raise
         return True
-    return source is not None and folder_stamp(source[1], folder.parent) != source[2]
+    return source is not None and folder_stamp(source[1], source[0].needs, folder.parent) != source[2]
 
 
 def _find(manifest: Manifest, data_root: Path, raw_root: str | Path | None, download: bool) -> tuple[Layout, Path]:
@@ -219,7 +219,7 @@ def _find(manifest: Manifest, data_root: Path, raw_root: str | Path | None, down
 
 
 def _prepare(manifest: Manifest, layout: Layout, raw: Path, folder: Path, progress: bool, again: bool) -> Card:
-    raw_stamp = folder_stamp(raw, folder.parent)
+    raw_stamp = folder_stamp(raw, layout.needs, folder.parent)
     listing = layout.read(raw, manifest)
     _check_classes(manifest.name, listing, raw)
     splits = split_items(manifest, listing)

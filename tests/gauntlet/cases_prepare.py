@@ -16,6 +16,8 @@ from PIL import Image
 from tangent_lib.data.prepare import prepare
 
 CLASSES = "classes that are none, or not the same in train and test"
+LINKS = "links to other trees beside what is read"
+TWO = ", classes: [a, b]"
 IDX = "MNIST whose files are of two datasets"
 
 MANIFEST = (
@@ -61,7 +63,7 @@ def mnist(place: Callable[[str], str] = lambda name: name, pack: Callable[[bytes
         for name, data in more.items():
             put(root / name, data)
 
-    return prepared(lay, "mnist", ", classes: [a, b]")
+    return prepared(lay, "mnist", TWO)
 
 
 PAIRED = (["a", "b"], {"val": 1, "test": 12, "train": 11})
@@ -115,7 +117,7 @@ SPLITS = [
     Case(CLASSES, "a folder around the class folders", prepared(tree("{}/images/{}")), refused="class, 'images'; "),
     Case(CLASSES, "one class", prepared(tree("{}/{}", "a")), refused="own are of 1 class, 'a'; at least 2"),
     Case(CLASSES, "one name in parquet files", prepared(parquet(["cat"] * 12, ["cat"]), "parquet"), refused="1 class, 'cat'"),
-    Case(CLASSES, "one number in parquet files", prepared(parquet([1] * 12, [1]), "parquet", ", classes: [a, b]"),
+    Case(CLASSES, "one number in parquet files", prepared(parquet([1] * 12, [1]), "parquet", TWO),
          refused="1 class, 'b'"),
     Case(CLASSES, "another name in test", prepared(parquet(PETS, ["tabby", "dog"]), "parquet"), refused="train alone.* cat"),
     Case(CLASSES, "another case in test", prepared(parquet(PETS, ["Cat", "dog"]), "parquet"), refused="test alone has Cat"),
@@ -124,4 +126,30 @@ SPLITS = [
          refused="column 'image' of .* holds structs"),
 ]  # fmt: skip
 
-CASES = [*SPLITS, *PAIRS]
+
+# -- links -------------------------------------------------------------------------------------------------------------
+def beside(lay: Callable[[Path], object]) -> Callable[[Path], None]:
+    """A dataset with a link to a tree beside it, in which others lead in a ring or to nothing."""
+
+    def linked(root: Path) -> None:
+        lay(root)
+        put(root.parent / "disk/a/b/c/0.png", b"no image")
+        for name, target in (("disk/a/b/up", ".."), ("disk/a/b/c/gone", "nowhere"), ("own/backup", "../disk")):
+            (root.parent / name).symlink_to(target)
+
+    return linked
+
+
+def digits(root: Path) -> None:
+    for split in ("train", "t10k"):
+        put(root / f"{split}-images-idx3-ubyte", idx(np.arange(48).reshape(12, 2, 2)))
+        put(root / f"{split}-labels-idx1-ubyte", LABELS)
+
+
+OUTSIDE = [
+    Case(LINKS, "class folders", prepared(beside(tree("{}/{}"))), right=AS_NAMED),
+    Case(LINKS, "parquet files", prepared(beside(parquet(PETS, PETS)), "parquet"), right=(["cat", "dog"], PAIRED[1])),
+    Case(LINKS, "MNIST, which may lie anywhere", prepared(beside(digits), "mnist", TWO), right=PAIRED),
+]  # fmt: skip
+
+CASES = [*SPLITS, *PAIRS, *OUTSIDE]
