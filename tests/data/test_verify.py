@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from prepared import FORMATS, edit_manifest, offline, write
+from prepared import FORMATS, as_nobody, edit_manifest, offline, write
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -135,6 +135,15 @@ def test_lost_files_are_found(mnist, name):
     (mnist / name).unlink()
     [fault] = faults(mnist)
     assert "MNIST has no split 'val'" in fault and "--again" in fault
+
+
+@pytest.mark.parametrize("name", ["val.pixels", "val.safetensors", "card.json"])
+def test_files_that_may_not_be_read_are_told_from_lost_ones(mnist, name):
+    (mnist / name).chmod(0)
+    (mnist / "val.checked").chmod(0)  # a note, which need not be there
+    with as_nobody(mnist.parents[1]):
+        [fault] = levels(check("MNIST", "."), "fault")
+    assert f"prepared/MNIST/{name} cannot be read (Permission denied): make it readable" in fault
 
 
 def test_a_damaged_card_is_found(mnist):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image
 from tangent_lib.data.prepare import prepare
 
 CLASSES = "classes that are none, or not the same in train and test"
+PLACES = "places where prepared images cannot go, or go by a link"
 LINKS = "links to other trees beside what is read"
 TWO = ", classes: [a, b]"
 IDX = "MNIST whose files are of two datasets"
@@ -152,4 +154,47 @@ OUTSIDE = [
     Case(LINKS, "MNIST, which may lie anywhere", prepared(beside(digits), "mnist", TWO), right=PAIRED),
 ]  # fmt: skip
 
-CASES = [*SPLITS, *PAIRS, *OUTSIDE]
+
+# -- places ------------------------------------------------------------------------------------------------------------
+def once_more(change: Callable[[Path], object], again: bool = True) -> Callable[[Path], object]:
+    """Images of test, prepared once more after a change in a data root whose name a shell would not take as it is."""
+
+    def run(folder: Path) -> object:
+        root = folder / "my data & co"
+        prepared(tree("{}/{}"))(root)
+        change(root / "prepared" / "Own")
+        return prepare("Own", root, download=False, progress=False, again=again).counts["test"]
+
+    return run
+
+
+def behind_a_link(folder: Path) -> None:
+    folder.rename(folder.parents[1] / "disk")
+    folder.symlink_to("../disk")
+
+
+def file_in_place(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.touch()
+
+
+def lock_in_place(folder: Path) -> None:
+    (folder.parent / ".Own.lock").unlink(missing_ok=True)
+    (folder.parent / ".Own.lock").mkdir()
+
+
+def longer(folder: Path) -> None:
+    (folder.parents[1] / "own").rename(folder.parents[1] / "gone")
+    put(folder / "test.pixels", b"x" * 99)
+
+
+GONE = lambda folder: [file_in_place(folder), folder.unlink(), folder.symlink_to("nowhere")]
+WAYS = [
+    Case(PLACES, "a link to another disk", once_more(behind_a_link), right=[2, 2]),
+    Case(PLACES, "a link to nothing", once_more(GONE), refused="prepared/Own is in the way"),
+    Case(PLACES, "a file", once_more(file_in_place), refused="prepared/Own is in the way"),
+    Case(PLACES, "a folder for a lock", once_more(lock_in_place), refused=r"\.Own\.lock cannot be locked \(Is a directory"),
+    Case(PLACES, "a data root with blanks", once_more(longer, False), refused="Own --data-root '/.*/my data & co' --again"),
+]  # fmt: skip
+
+CASES = [*SPLITS, *PAIRS, *OUTSIDE, *WAYS]
