@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 from cases import Case
 from PIL import Image
 
+from tangent_lib.cli.app import app
 from tangent_lib.data.prepare import prepare
 
 CLASSES = "classes that are none, or not the same in train and test"
+ASIDE = "other manifests beside one's own"
 PLACES = "places where prepared images cannot go, or go by a link"
 LINKS = "links to other trees beside what is read"
 TWO = ", classes: [a, b]"
@@ -197,4 +199,28 @@ WAYS = [
     Case(PLACES, "a data root with blanks", once_more(longer, False), refused="Own --data-root '/.*/my data & co' --again"),
 ]  # fmt: skip
 
-CASES = [*SPLITS, *PAIRS, *OUTSIDE, *WAYS]
+
+# -- manifests ---------------------------------------------------------------------------------------------------------
+def with_manifest(name: str, text: str) -> Callable[[Path], object]:
+    """A dataset of one's own, prepared from the command line, beside another manifest: the status, or what is refused."""
+
+    def run(folder: Path) -> int:
+        tree("{}/{}")(folder / "own")
+        put(folder / "manifests/Own.yaml", MANIFEST % ("folders", ""))
+        put(folder / f"manifests/{name}.yaml", text)
+        asked = "Own" if "Own" not in text else name
+        command, bound, _ = app.parse_args(["data", "prepare", asked, "--offline", "--data-root", str(folder)])
+        return command(*bound.args, **bound.kwargs)
+
+    return run
+
+
+OWN = (MANIFEST % ("folders", "")).replace("name: Own", "name: %s").replace("description: d", "description: as Own")
+MANIFESTS = [
+    Case(ASIDE, "one that is broken", with_manifest("Bad", "{name: Bad, colour: red}"), right=0),
+    Case(ASIDE, "one that is no text", with_manifest("Bad", "\0"), right=0),
+    Case(ASIDE, "one called all", with_manifest("all", OWN % "all"), refused="'all' stands for all datasets"),
+    Case(ASIDE, "one called auto", with_manifest("auto", OWN % "auto"), refused="'auto' stands for the tasks"),
+]  # fmt: skip
+
+CASES = [*SPLITS, *PAIRS, *OUTSIDE, *WAYS, *MANIFESTS]
