@@ -20,7 +20,7 @@ MANIFESTS = ROOT / "data_manifests"
 OWN = "manifests"  # the folder of a reader's own manifests, in data_root
 RESERVED = {"all": "all datasets", "auto": "the tasks of the model's scale"}  # names that no dataset may have
 MANIFEST_SUFFIXES = (".yaml", ".yml")
-MOST_BYTES = 4_000_000  # of a manifest; the largest of the book, with the names of ImageNet, has 28,000
+MOST_BYTES = 500_000  # of a manifest, which takes seconds to read; the book's largest, with ImageNet's names, has 28,000
 DEEPEST = 10  # levels of a manifest; the schema has six
 
 

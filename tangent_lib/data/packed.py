@@ -257,7 +257,7 @@ def _listed(items: Sequence[Item]) -> str:
 
 
 def _decoded(items: Sequence[Item]) -> Generator[tuple[Pixels, bytes], None, None]:
-    """Pixels and hash of each item in order; a few are on their way, the others wait."""
+    """Pixels and hash of each item in order; one more than decoders are on their way, 270 MB each at most, others wait."""
 
     def work(item: Item) -> tuple[Pixels, bytes]:
         pixels = np.asarray(item.read())
@@ -265,7 +265,7 @@ def _decoded(items: Sequence[Item]) -> Generator[tuple[Pixels, bytes], None, Non
 
     coming, pool = iter(items), ThreadPoolExecutor(DECODERS)
     try:
-        begun = deque(pool.submit(work, item) for item in islice(coming, 2 * DECODERS))
+        begun = deque(pool.submit(work, item) for item in islice(coming, DECODERS + 1))
         while begun:
             yield begun.popleft().result()
             begun.extend(pool.submit(work, item) for item in islice(coming, 1))

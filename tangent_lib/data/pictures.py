@@ -6,6 +6,7 @@ So the formats are listed here, and nothing else in the library opens an image.
 
 from __future__ import annotations
 
+import warnings
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tangent_lib.runtime.errors import InputError
 
+warnings.simplefilter("error", Image.DecompressionBombWarning)  # bounds memory; for all threads, as a context would not be
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _TIFF_BITS, _TIFF_ZERO_IS_WHITE = 258, 262  # tags: bits per sample, and how grey is meant, where 0 says that zero is white
 
@@ -31,6 +33,8 @@ def decode(source: Path | BytesIO, what: str, dataset: str) -> Image.Image:
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if isinstance(error, UnidentifiedImageError):
             why = f"its content is none of {', '.join(IMAGE_FORMATS)}"
+        elif isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
+            why = f"it has more than {Image.MAX_IMAGE_PIXELS:,} points, the most that are read: scale it down"
         elif isinstance(error, InputError):
             why = str(error)
         raise InputError(

@@ -10,6 +10,7 @@ from PIL import Image
 
 from tangent_lib.data.pictures import decode
 from tangent_lib.runtime.disk import ROOT
+from tangent_lib.runtime.errors import InputError
 
 
 def test_images_are_opened_nowhere_else():
@@ -32,3 +33,15 @@ def test_photographs_with_several_pictures_give_the_first():
     file = io.BytesIO()
     first.save(file, "MPO", save_all=True, append_images=[second])
     assert decode(file, "x", "Own").getpixel((0, 0)) == (10, 10, 10)
+
+
+@pytest.mark.parametrize("most", [29, 14])  # above one and two times these Pillow warns and raises
+def test_images_of_more_points_than_the_memory_is_bounded_for_are_refused(monkeypatch, most):
+    file = io.BytesIO()
+    Image.new("RGB", (5, 6)).save(file, "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    with pytest.raises(InputError, match=f"Own: x does not decode .*more than {most} points, .*: scale it down") as error:
+        decode(file, "x", "Own")
+    assert str(error.value).isprintable()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)
+    assert decode(file, "x", "Own").size == (5, 6)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from tangent_lib.cli.app import app
 from tangent_lib.data.prepare import prepare
 
 CLASSES = "classes that are none, or not the same in train and test"
+SIZE = "images and manifests that would take the memory or the time"
 ASIDE = "other manifests beside one's own"
 PLACES = "places where prepared images cannot go, or go by a link"
 LINKS = "links to other trees beside what is read"
@@ -223,4 +226,27 @@ MANIFESTS = [
     Case(ASIDE, "one called auto", with_manifest("auto", OWN % "auto"), refused="'auto' stands for the tasks"),
 ]  # fmt: skip
 
-CASES = [*SPLITS, *PAIRS, *OUTSIDE, *WAYS, *MANIFESTS]
+
+# -- size --------------------------------------------------------------------------------------------------------------
+def with_image(width: int, height: int) -> Callable[[Path], object]:
+    """A dataset with one image more, whose header says these sizes."""
+
+    def lay(root: Path) -> None:
+        tree("{}/{}")(root)
+        chunk = lambda name, data: struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        put(root / "train/a/x.png", b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", b"x"))
+
+    return prepared(lay)
+
+
+LONG = "\ndescription: " + "x" * 500_000
+SIZES = [
+    Case(SIZE, "an image of 100 megapixels", with_image(10_000, 10_000), refused="x.png .*points, .*: scale it down"),
+    Case(SIZE, "an image of 400 megapixels", with_image(20_000, 20_000), refused="x.png .*points, .*: scale it down"),
+    Case(SIZE, "a manifest of 500 kB beside", with_manifest("Long", f"name: Long{LONG}"), right=0),
+    Case(SIZE, "a manifest of 500 kB", with_manifest("Long", f"name: Long{LONG}\nsource: Own"),
+         refused="is no manifest: it has 500,"),
+]  # fmt: skip
+
+CASES = [*SPLITS, *PAIRS, *OUTSIDE, *WAYS, *MANIFESTS, *SIZES]
