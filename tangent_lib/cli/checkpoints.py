@@ -7,7 +7,6 @@ tangent checkpoints export --task Cars --training linear -p model ViT-B-32
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +19,7 @@ from tangent_lib.cli.options import Given, Place, chosen_tasks, given_parameters
 from tangent_lib.modes import PARAMETERS, TRAININGS, training_named
 from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError
-from tangent_lib.runtime.words import words
+from tangent_lib.runtime.words import command_line, words
 
 if TYPE_CHECKING:
     from tangent_lib.checkpoints.imported import ImportRecord
@@ -85,7 +84,7 @@ def import_(
     _tell(record, names)
     weights = {} if pretrained == PARAMETERS["pretrained"] else {"pretrained": pretrained}
     given = {"model": model, **weights, "checkpoints": to / record.family / record.model}
-    advice = " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in given.items())
+    advice = " ".join(command_line("-p", name, value) for name, value in given.items())
     print(f"\nWritten to {given['checkpoints']}: for a notebook, {advice}")
     if run is None:
         return DONE

@@ -107,16 +107,17 @@ def verify(
 
 
 def _known(names: Sequence[str], data_root: Path) -> list[str]:
-    from tangent_lib.data.manifests import task_names
+    from tangent_lib.data.manifests import load_manifest, task_names
 
-    known = task_names("images", data_root=data_root)
     if not names or "all" in names:
-        return list(known)
+        return list(task_names("images", data_root=data_root))
+    known = task_names(data_root=data_root)  # those not asked for need not be valid
     for name in names:
-        if name not in known and name in task_names("miniature", data_root=data_root):
-            raise InputError(f"'{name}' is a task of the miniatures, which the library draws: nothing to get or check")
         if name not in known:
-            raise unknown("dataset", name, (*known, "all"), f"Others: a manifest in {data_root}/manifests/.")
+            images = [each for each in known if each not in task_names("miniature")]
+            raise unknown("dataset", name, (*images, "all"), f"Others: a manifest in {data_root}/manifests/.")
+        if load_manifest(name, data_root).kind == "miniature":
+            raise InputError(f"'{name}' is a task of the miniatures, which the library draws: nothing to get or check")
     return list(dict.fromkeys(names))
 
 

@@ -7,7 +7,6 @@ fine-tunings, one a task, training and seed; its pages and its recorded sections
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from tangent_lib.modes import MINIATURES, PARAMETERS, TRAININGS, automatic
 from tangent_lib.runtime.digests import COMPUTED_BY, code_of
 from tangent_lib.runtime.disk import ROOT, given_path
 from tangent_lib.runtime.errors import InputError, unknown
-from tangent_lib.runtime.words import seed_numbers, words
+from tangent_lib.runtime.words import command_line, seed_numbers, words
 
 ALL = "all"
 
@@ -102,7 +101,7 @@ class ModelJobs:
     def arguments(self, without: Iterable[str] = (), **others: object) -> str:
         """Its parameters as a command line gives them, some left out, some replaced."""
         given = {name: value for name, value in {**self.parameters, **others}.items() if name not in without}
-        return " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in given.items())
+        return " ".join(command_line("-p", name, value) for name, value in given.items())
 
     def named(self, task: str) -> list[str]:
         """The tasks that a fine-tuning job names: ``all`` stands for all."""

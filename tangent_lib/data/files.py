@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
-import filecmp
 import gzip
 import math
 import os
 import zlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -61,6 +65,7 @@ MNIST_FILES = [(f"**/{prefix}-images?idx3-ubyte", f"**/{prefix}-labels?idx1-ubyt
 SVHN_FILES = (nested("train_32x32.mat"), nested("test_32x32.mat"))
 DEFLATE_AT_MOST = 1032  # bytes that one compressed byte can stand for
 CHUNK_OF_IDX = 1 << 20
+GZIP = b"\x1f\x8b"  # what a compressed file begins with
 
 
 def read_cars(folder: Path, manifest: Manifest) -> Listing:
@@ -106,10 +111,9 @@ def read_svhn(folder: Path, manifest: Manifest) -> Listing:
 
 
 def read_mnist(folder: Path, manifest: Manifest) -> Listing:
-    """MNIST as it is distributed: IDX files, compressed or not, in any folder, such as ``MNIST/raw/``."""
+    """MNIST as it is distributed: IDX files, compressed or not, in one folder, such as ``MNIST/raw/``."""
     splits, all_labels = [], {}
-    for needs in MNIST_FILES:
-        paths = [_only(folder, either_compressed(need), manifest.name) for need in needs]
+    for paths in _mnist_files(folder, manifest.name):
         images, labels = (_idx(path, axes, manifest.name) for path, axes in zip(paths, (3, 1)))
         if len(images) != len(labels):
             raise InputError(f"{manifest.name}: {len(images)} images in {paths[0]}, {len(labels)} labels in {paths[1]}")
@@ -118,13 +122,27 @@ def read_mnist(folder: Path, manifest: Manifest) -> Listing:
     return Listing(numbered_classes(manifest, all_labels), *splits)
 
 
-def _only(folder: Path, need: str, dataset: str) -> Path:
-    """The file that fits; several, as some archives have them, must be equal."""
-    first, *others = next(found for pattern in need.split("|") if (found := list(globbed(folder, pattern))))
-    for path in others:
-        if not filecmp.cmp(first, path, shallow=False):
-            raise InputError(f"{dataset}: {first} and {path} are both there and differ: leave one")
-    return first
+def _mnist_files(folder: Path, dataset: str) -> list[list[Path]]:
+    """Images and labels of train, and those of test: all in one folder, since another may hold another dataset's.
+
+    Files that are there several times must be equal. A folder of a file's own name, as in some archives, does not count.
+    """
+    homes = []
+    for need in (need for needs in MNIST_FILES for need in needs):
+        first, *others = found = [path for each in either_compressed(need).split("|") for path in globbed(folder, each)]
+        for path in others:
+            if _differ(first, path, dataset):
+                raise InputError(f"{dataset}: {first} and {path} are both there and differ: leave one")
+        name = need.removeprefix("**/")
+        homes.append({path.parents[fnmatch(path.parent.name, f"{name}*")]: path for path in reversed(found)})
+    shared = [home for home in homes[0] if all(home in each for each in homes)]
+    if not shared:
+        listed = ", ".join(str(next(iter(each.values()))) for each in homes)
+        raise InputError(
+            f"{dataset}: {listed} are not in one folder, and may be of different datasets: put the four files of one together"
+        )
+    files = [each[min(shared)] for each in homes]
+    return [files[:2], files[2:]]
 
 
 def either_compressed(need: str) -> str:
@@ -196,35 +214,52 @@ def _mat(path: Path, variables: tuple[str, ...], dataset: str) -> dict:
     return content
 
 
+@contextmanager
+def _unpacked(path: Path, dataset: str) -> Iterator[BinaryIO]:
+    """A file, open for reading; one that is compressed, by its name or its beginning, is decompressed."""
+    try:
+        with open(path, "rb") as file:
+            opened = gzip.open if path.suffix == ".gz" or file.read(2) == GZIP else open
+        with opened(path, "rb") as file:
+            yield file
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{dataset}: {path} cannot be read ({error}): put a good copy in its place") from error
+
+
+def _differ(one: Path, other: Path, dataset: str) -> bool:
+    """Whether two files, compressed or not, hold different bytes, as far as both can be read."""
+    with suppress(InputError), _unpacked(one, dataset) as left, _unpacked(other, dataset) as right:
+        chunks = (iter(partial(file.read, CHUNK_OF_IDX), b"") for file in (left, right))
+        return any(a != b for a, b in zip_longest(*chunks))
+    return False
+
+
 def _idx(path: Path, axes: int, dataset: str) -> ndarray:
     """An IDX file of bytes: two zeros, the type (8), the number of axes, their sizes as big-endian int32, and the values.
 
     The header says how much is read, and whether the file can hold as much before memory is taken.
     """
     start = 4 + 4 * axes
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            head = file.read(start)
-            if head[:4] != bytes((0, 0, 8, axes)) or len(head) < start:
-                raise InputError(
-                    f"{dataset}: {path} is no IDX file of bytes with {axes} axes, it begins with {head[:4].hex(' ')}"
-                )
-            shape = np.frombuffer(head[4:], ">i4").tolist()
-            needed, most = math.prod(shape), path.stat().st_size * (DEFLATE_AT_MOST if path.suffix == ".gz" else 1)
-            if min(shape) < 1 or needed > most:
-                raise InputError(
-                    f"{dataset}: {path} is truncated or damaged: its header says {' x '.join(map(str, shape))}, where each "
-                    f"must be 1 at least, and a file of this size holds {most} values at most"
-                )
-            values, there = np.empty(needed, np.uint8), 0
-            while chunk := file.read(CHUNK_OF_IDX):
-                if there < needed:
-                    values[there : there + len(chunk)] = np.frombuffer(chunk, np.uint8)[: needed - there]
-                there += len(chunk)
-                if there > needed:
-                    break
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{dataset}: {path} cannot be read ({error}): put a good copy in its place") from error
+    with _unpacked(path, dataset) as file:
+        head = file.read(start)
+        if head[:4] != bytes((0, 0, 8, axes)) or len(head) < start:
+            raise InputError(
+                f"{dataset}: {path} is no IDX file of bytes with {axes} axes, it begins with {head[:4].hex(' ')}"
+            )
+        shape = np.frombuffer(head[4:], ">i4").tolist()
+        needed, most = math.prod(shape), path.stat().st_size * (DEFLATE_AT_MOST if isinstance(file, gzip.GzipFile) else 1)
+        if min(shape) < 1 or needed > most:
+            raise InputError(
+                f"{dataset}: {path} is truncated or damaged: its header says {' x '.join(map(str, shape))}, where each "
+                f"must be 1 at least, and a file of this size holds {most} values at most"
+            )
+        values, there = np.empty(needed, np.uint8), 0
+        while chunk := file.read(CHUNK_OF_IDX):
+            if there < needed:
+                values[there : there + len(chunk)] = np.frombuffer(chunk, np.uint8)[: needed - there]
+            there += len(chunk)
+            if there > needed:
+                break
     if there != needed:
         raise InputError(
             f"{dataset}: {path} is truncated or damaged: {'more' if there > needed else there} bytes of values, where its "

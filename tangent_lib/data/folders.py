@@ -6,8 +6,10 @@ import hashlib
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatch
+from itertools import chain, takewhile
+from math import inf
 from pathlib import Path
 
 from tangent_lib.runtime.errors import InputError
@@ -18,6 +20,8 @@ SERVICE_NAMES = {  # of systems, archives and network storage, in lower case; so
     "desktop.ini", "ehthumbs.db", "icon\r", "lost+found", "system volume information", "thumbs.db",
 }
 # fmt: on
+IN_LINKS = 2  # levels below a linked folder that are searched for a file: it may be a whole disk
+_WILDCARD = re.compile(r"[*?\[]")
 _NO_TEXT = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
 
 
@@ -67,12 +71,15 @@ def checked_name(folder: Path, name: str) -> str:
 
 
 def files_below(
-    folder: Path, fits: Callable[[str], bool], check_other: Callable[[Path], None] | None = None
+    folder: Path,
+    fits: Callable[[str], bool],
+    check_other: Callable[[Path], None] | None = None,
+    in_links: int | float = inf,
 ) -> dict[str, str]:
     """The files at any depth whose names fit: each real path, with the path in the folder.
 
-    Linked folders and files are followed, after what lies there itself, and what was met already is not taken again. Other
-    files are shown to ``check_other``.
+    Linked folders and files are followed, after what lies there itself, and what was met already is not taken again. Below a
+    linked folder ``in_links`` levels are looked at. Other files are shown to ``check_other``.
 
     Raises:
         InputError: for a link to a folder that it lies in, or to nothing, and for a name that is not text.
@@ -81,20 +88,20 @@ def files_below(
     linked: list[tuple[str, str]] = []
     seen: set[str] = set()
     _check_link(folder)
-    todo = deque([("", os.path.realpath(folder))])
+    todo = deque([("", os.path.realpath(folder), inf)])
     while todo:
-        within, real = todo.popleft()
+        within, real, left = todo.popleft()
         if real in seen:
             continue
         seen.add(real)
         for entry in visible(real):
             name, path = within + entry.name, folder / within / entry.name
             if _is_folder(entry, path):
-                if entry.is_symlink():
+                if entry.is_symlink() and left:
                     _check_link(path)
-                    todo.append((f"{name}/", os.path.realpath(entry.path)))
-                else:
-                    todo.appendleft((f"{name}/", entry.path))
+                    todo.append((f"{name}/", os.path.realpath(entry.path), min(left - 1, in_links)))
+                elif left:
+                    todo.appendleft((f"{name}/", entry.path, left - 1))
             elif fits(entry.name):
                 checked_name(folder, name)
                 if not entry.is_file():
@@ -122,18 +129,29 @@ def file_stamp(path: str | Path) -> str:
     return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
 
 
-def folder_stamp(folder: Path, but: Path) -> str:
-    """A digest of which files lie in a folder, and of their stamps, without those in another folder."""
+def folder_stamp(folder: Path, needs: Iterable[str], but: Path) -> str:
+    """A digest of the files that globs fit in a folder or that lie below: their sizes and times of change.
+
+    Globs are as a layout has them, several being divided by ``|``; of each, what stands before its first wildcard is a place
+    to look at as a whole. What another folder holds is left out.
+    """
+    roots = {""}
+    for pattern in chain.from_iterable(need.split("|") for need in needs):
+        fixed = "/".join(takewhile(lambda part: not _WILDCARD.search(part), Path(pattern).parts))
+        roots.update([fixed] if fixed else (path.relative_to(folder).as_posix() for path in globbed(folder, pattern)))
     found, seen = [], {os.path.realpath(but)}
-    for where, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(where)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not is_service(name))
-        paths = [os.path.join(where, name) for name in sorted(files) if not is_service(name)]
-        found += [f"{path[len(str(folder)) :]} {file_stamp(path)}" for path in paths]
+    for root in sorted(roots - {""}):
+        if (folder / root).is_file():
+            found.append(f"/{root} {file_stamp(folder / root)}")
+        for where, folders, files in os.walk(folder / root, followlinks=True):
+            real = os.path.realpath(where)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not is_service(name))
+            paths = [os.path.join(where, name) for name in sorted(files) if not is_service(name)]
+            found += [f"{path[len(str(folder)) :]} {file_stamp(path)}" for path in paths]
     return hashlib.sha256("\0".join(found).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -146,7 +164,7 @@ def globbed(folder: Path, pattern: str) -> Iterator[Path]:
     """
     name = pattern.removeprefix("**/")
     if name != pattern:
-        found = files_below(folder, lambda each: fnmatch(each, name)).values() if folder.is_dir() else ()
+        found = files_below(folder, lambda each: fnmatch(each, name), in_links=IN_LINKS).values() if folder.is_dir() else ()
         yield from (folder / each for each in sorted(found))
     else:
         for path in folder.glob(pattern):

@@ -201,7 +201,7 @@ def same_classes(dataset: str, train: Iterable[str], test: Iterable[str]) -> Non
     if train != test and set(map(composed, train)) == set(map(composed, test)):
         raise InputError(
             f"{dataset}: train and test spell {_some(sorted(train - test))} with other codes for the same letters (Unicode's "
-            "composed and decomposed form): call the folders of both alike"
+            "composed and decomposed form): call the classes of both alike"
         )
     if train != test:
         only = {"train": train - test, "test": test - train}

@@ -18,8 +18,9 @@ from tangent_lib.runtime.errors import InputError, unknown
 
 MANIFESTS = ROOT / "data_manifests"
 OWN = "manifests"  # the folder of a reader's own manifests, in data_root
+RESERVED = {"all": "all datasets", "auto": "the tasks of the model's scale"}  # names that no dataset may have
 MANIFEST_SUFFIXES = (".yaml", ".yml")
-MOST_BYTES = 4_000_000  # of a manifest; the largest of the book, with the names of ImageNet, has 28,000
+MOST_BYTES = 500_000  # of a manifest, which takes seconds to read; the book's largest, with ImageNet's names, has 28,000
 DEEPEST = 10  # levels of a manifest; the schema has six
 
 
@@ -69,6 +70,12 @@ def one_place(template: str) -> str:
     if fields not in ([["", "", None]], [["0", "", None]]):
         raise ValueError(f"the template '{template}' needs {{}}, the place of the class, exactly once, and no other braces")
     return template
+
+
+def _no_word_of_ours(name: str) -> str:
+    if name in RESERVED:
+        raise ValueError(f"'{name}' stands for {RESERVED[name]} on the command line: give another name")
+    return name
 
 
 def _within(folder: str) -> str:
@@ -128,7 +135,7 @@ class Manifest(BaseModel, extra="forbid", frozen=True):
     ``classes`` may be left out where folders or a hub dataset name the classes: then these names are used, ``_`` as a space.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9]+$")
+    name: Annotated[str, AfterValidator(_no_word_of_ours)] = Field(pattern=r"^[A-Za-z0-9]+$")
     kind: Literal["miniature", "images"]
     control: bool = False
     mirrors: str | None = None

@@ -34,11 +34,17 @@ from tangent_lib.data.listing import Item
 from tangent_lib.runtime.cores import usable_cores
 from tangent_lib.runtime.disk import full_disk, is_full
 from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.words import command_line
 
 HASH_BYTES = 16
 DECODERS = min(8, usable_cores())
 INDEX = {"offsets": torch.int64, "heights": torch.int32, "widths": torch.int32, "labels": torch.int64, "hashes": torch.uint8}
 Pixels = UInt8[ndarray, "height width 3"]
+
+
+def prepare_anew(name: str, data_root: str | Path) -> str:
+    """The way out where a prepared dataset is no longer what it was."""
+    return f"Prepare it anew: {command_line('tangent', 'data', 'prepare', name, '--data-root', data_root, '--again')}"
 
 
 class PackedSplit:
@@ -52,6 +58,9 @@ class PackedSplit:
         self._path = folder / f"{split}.pixels"
         index = folder / f"{split}.safetensors"
         try:
+            for path in (index, self._path):  # safe_open says of a file that may not be read that it is not there
+                with open(path, "rb"):
+                    pass
             with safe_open(index, "pt") as file:
                 self.listed = (file.metadata() or {}).get("listed", "")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -60,6 +69,8 @@ class PackedSplit:
             raise InputError(
                 f"{folder.name} has no split '{split}': {folder} lacks {split}.safetensors or {split}.pixels. {self._way_out}"
             ) from error
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}): make it readable for you") from error
         except SafetensorError as error:
             raise InputError(f"{index} is damaged ({error}). {self._way_out}") from error
         if {name: value.dtype for name, value in tensors.items()} != INDEX:
@@ -79,7 +90,7 @@ class PackedSplit:
 
     @property
     def _way_out(self) -> str:
-        return f"Prepare it anew: tangent data prepare {self.folder.name} --again"
+        return prepare_anew(self.folder.name, self.folder.absolute().parents[1])
 
     @cached_property
     def _memory(self) -> np.memmap:
@@ -108,8 +119,9 @@ class PackedSplit:
             InputError: if some are not.
         """
         note = self._path.with_suffix(".checked")
-        if note.is_file() and note.read_text() == file_stamp(self._path):
-            return
+        with suppress(OSError):
+            if note.read_text() == file_stamp(self._path):
+                return
         numbers = tqdm(range(len(self)), f"checking {self.folder.name} {self.split}", unit=" images", disable=None, delay=1)
         bad = [i for i in numbers if not self.intact(i)]
         if bad:
@@ -245,7 +257,7 @@ def _listed(items: Sequence[Item]) -> str:
 
 
 def _decoded(items: Sequence[Item]) -> Generator[tuple[Pixels, bytes], None, None]:
-    """Pixels and hash of each item in order; a few are on their way, the others wait."""
+    """Pixels and hash of each item in order; one more than decoders are on their way, 270 MB each at most, others wait."""
 
     def work(item: Item) -> tuple[Pixels, bytes]:
         pixels = np.asarray(item.read())
@@ -253,7 +265,7 @@ def _decoded(items: Sequence[Item]) -> Generator[tuple[Pixels, bytes], None, Non
 
     coming, pool = iter(items), ThreadPoolExecutor(DECODERS)
     try:
-        begun = deque(pool.submit(work, item) for item in islice(coming, 2 * DECODERS))
+        begun = deque(pool.submit(work, item) for item in islice(coming, DECODERS + 1))
         while begun:
             yield begun.popleft().result()
             begun.extend(pool.submit(work, item) for item in islice(coming, 1))

@@ -20,7 +20,7 @@ from PIL import Image
 from pydantic import BaseModel, ValidationError
 
 from tangent_lib.data.folders import file_stamp, globbed
-from tangent_lib.data.listing import Item, Listing, check_range, labels_of_names, numbered_classes
+from tangent_lib.data.listing import Item, Listing, check_range, labels_of_names, numbered_classes, same_classes
 from tangent_lib.data.manifests import Manifest
 from tangent_lib.data.pictures import decode
 from tangent_lib.runtime.disk import in_words
@@ -84,6 +84,8 @@ class _Rows:
             raise InputError(f"{manifest.name}: the files beside {paths[0]} name different classes: take all from one source")
         self.class_names: tuple[str, ...] | None = named.pop()
         self.labels = np.concatenate(labels)
+        if not len(self.labels):
+            raise InputError(f"{manifest.name}: {paths[0]} has no rows: take a file with the images of this split in it")
 
     def items(self, labels: np.ndarray) -> list[Item]:
         names = [f"{path.name} {first + row}" for (path, _, first), size in zip(self._groups, np.diff(self._starts).tolist())
@@ -201,6 +203,11 @@ def _columns(schema: pa.Schema, path: Path, manifest: Manifest) -> tuple[str, st
             "and a label column are needed, called image and label if neither the file's metadata nor `columns: {image: ..., "
             "label: ...}` in the manifest say which they are"
         )
+    if pa.types.is_struct(schema.field(label).type):
+        raise InputError(
+            f"{manifest.name}: the label column '{label}' of {path} holds structs, as images are, where numbers or names are "
+            f"needed: name another of {', '.join(schema.names)} with `columns: {{label: ...}}` in the manifest"
+        )
     return image, label, None if names is None else tuple(names)
 
 
@@ -248,7 +255,9 @@ def _numbers(splits: list[_Rows], dataset: str) -> tuple[list[str] | None, list[
     """The class names that the files give, if they do, and the labels of each split as numbers."""
     labels = [rows.labels for rows in splits]
     if any(each.dtype == object for each in labels):
-        found = sorted({str(name) for each in labels for name in each})
+        train, test = ({str(name) for name in each} for each in labels)
+        same_classes(dataset, train, test)
+        found = sorted(train)
         number = {name: i for i, name in enumerate(found)}
         return found, [np.array([number[str(name)] for name in each]) for each in labels]
     if len({rows.class_names for rows in splits}) > 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from tangent_lib.runtime.errors import InputError
 
+warnings.simplefilter("error", Image.DecompressionBombWarning)  # bounds memory; for all threads, as a context would not be
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 logging.getLogger(TiffImagePlugin.__name__).addHandler(logging.NullHandler())  # what it logs, errors here say
 # fmt: off
@@ -70,6 +72,8 @@ def decode(source: Path | BytesIO, what: str, dataset: str) -> Image.Image:
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if isinstance(error, UnidentifiedImageError):
             why = _tiff_of_another_kind(source) or f"its content is none of {', '.join(IMAGE_FORMATS)}"
+        elif isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
+            why = f"it has more than {Image.MAX_IMAGE_PIXELS:,} points, the most that are read: scale it down"
         elif isinstance(error, InputError):
             why = str(error)
         raise InputError(

@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import chain
 from pathlib import Path
 
@@ -26,10 +27,11 @@ from tangent_lib.data.folders import folder_stamp
 from tangent_lib.data.layouts import LAYOUTS, Layout, find_layout
 from tangent_lib.data.listing import Item, Listing, first_match
 from tangent_lib.data.manifests import Manifest, load_manifest
-from tangent_lib.data.packed import PackedSplit, find_split, open_split, write_split
+from tangent_lib.data.packed import PackedSplit, find_split, open_split, prepare_anew, write_split
 from tangent_lib.runtime.disk import check_disk
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.provenance import provenance
+from tangent_lib.runtime.words import command_line
 
 MOST_HELD_OUT = 5000
 RAW_STATE = "raw.checked"  # of this machine alone: the state of the files that were read, and their folder
@@ -76,10 +78,11 @@ def read_dataset_card(data_root: str | Path, name: str) -> Card | None:
         return Card.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except (ValidationError, IsADirectoryError) as error:
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "a folder"
+        raise InputError(f"{path} is damaged ({why}). {prepare_anew(name, data_root)}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): make it readable") from error
-    except ValidationError as error:
-        raise InputError(f"{path} is damaged ({error.errors()[0]['msg']}). {_anew(name, data_root)}") from error
 
 
 def current_card(manifest: Manifest, data_root: str | Path) -> Card | None:
@@ -92,7 +95,7 @@ def current_card(manifest: Manifest, data_root: str | Path) -> Card | None:
     if card is not None and card.manifest != _digest(manifest):
         raise InputError(
             f"{manifest.name} was prepared by another manifest: classes or control have changed. "
-            f"{_anew(manifest.name, data_root)}"
+            f"{prepare_anew(manifest.name, data_root)}"
         )
     return card
 
@@ -142,16 +145,7 @@ def prepare(
     card = None if again else current_card(manifest, data_root)
     if card is not None and not _changed(card, folder):
         return card
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder.parent):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{folder.parent} cannot be written ({error.strerror}): name another place with --data-root; files that "
-            f"lie here are used with --from {data_root}"
-        ) from error
-    with FileLock(folder.parent / f".{name}.lock"):
+    with _place_of(folder, data_root, again):
         card = None if again else current_card(manifest, data_root)
         if card is None:
             layout, raw = _find(manifest, Path(data_root), raw_root, download)
@@ -162,10 +156,51 @@ def prepare(
     return card
 
 
+@contextmanager
+def _place_of(folder: Path, data_root: str | Path, again: bool) -> Iterator[None]:
+    """Inside, a dataset's folder can be written, as far as it is there, and this process alone prepares the dataset.
+
+    Raises:
+        InputError: for what is in the way, or belongs to somebody else.
+    """
+    odd = [folder] if os.path.lexists(folder) and not folder.is_dir() else []
+    odd += [] if again else [each for each in _made(folder) if each.is_dir()]
+    if odd:
+        raise InputError(f"{odd[0]} is in the way of what is prepared for {folder.name}: move it away")
+    for place in (folder.parent, folder):
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=place) if place.is_dir() else nullcontext():
+                pass
+        except OSError as error:
+            raise InputError(
+                f"{place} cannot be written ({error.strerror}): name another place with --data-root; files that lie here "
+                f"are used with {command_line('--from', data_root)}"
+            ) from error
+    lock = FileLock(folder.parent / f".{folder.name}.lock")
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise InputError(
+            f"{lock.lock_file} cannot be locked ({error.strerror or error}): have its owner make it writable for you, or "
+            f"remove it where nobody prepares {folder.name} now"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _made(folder: Path) -> list[Path]:
+    """What a preparation makes in a dataset's folder, whole or not."""
+    return [path for pattern in ("card.json*", "*.pixels*", "*.safetensors*", "*.checked") for path in folder.glob(pattern)]
+
+
 def _read_from(card: Card, folder: Path) -> tuple[Layout, Path, str] | None:
     """Layout, folder and state of the files that a dataset was prepared from, while they are there."""
-    state = folder / RAW_STATE
-    stamp, _, raw = state.read_text().partition("\n") if state.is_file() else ("", "", "")
+    stamp, raw = "", ""
+    with suppress(OSError):
+        stamp, _, raw = (folder / RAW_STATE).read_text().partition("\n")
     layout = LAYOUTS.get(card.layout)
     if not raw or layout is None or any(first_match(Path(raw), need) is None for need in layout.needs):
         return None
@@ -195,7 +230,7 @@ def _changed(card: Card, folder: Path) -> bool:
 def source_changed(card: Card, folder: Path) -> bool:
     """Whether the files that a dataset was prepared from are there, and no longer what they were then."""
     source = _read_from(card, folder)
-    return source is not None and folder_stamp(source[1], folder.parent) != source[2]
+    return source is not None and folder_stamp(source[1], source[0].needs, folder.parent) != source[2]
 
 
 def _find(manifest: Manifest, data_root: Path, raw_root: str | Path | None, download: bool) -> tuple[Layout, Path]:
@@ -225,17 +260,19 @@ def _find(manifest: Manifest, data_root: Path, raw_root: str | Path | None, down
 
 
 def _prepare(manifest: Manifest, layout: Layout, raw: Path, folder: Path, progress: bool, again: bool) -> Card:
-    raw_stamp = folder_stamp(raw, folder.parent)
+    raw_stamp = folder_stamp(raw, layout.needs, folder.parent)
     listing = layout.read(raw, manifest)
+    _check_classes(manifest.name, listing, raw)
     splits = split_items(manifest, listing)
-    if again and folder.exists():
-        shutil.rmtree(folder)
+    before = _made(folder) if folder.is_symlink() else list(folder.glob("*"))  # behind a link others' files may lie
+    for left in before if again else ():
+        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
     (folder / "card.json").unlink(missing_ok=True)
     for left in folder.glob("*.part"):
         left.unlink()
     todo = [items for split, items in splits.items() if find_split(folder, split, items) is None]
     if todo:
-        check_disk(folder.parent, _gigabytes(list(chain(*todo))), f"{manifest.name}, prepared,")
+        check_disk(folder, _gigabytes(list(chain(*todo))), f"{manifest.name}, prepared,")
     written = {split: write_split(folder, split, items, progress) for split, items in splits.items()}
     fetched = recorded(raw)
     called = listing.called or {str(label): label for label in range(len(listing.classes))}
@@ -257,6 +294,17 @@ def _prepare(manifest: Manifest, layout: Layout, raw: Path, folder: Path, progre
     part.write_text(card.model_dump_json(indent=1))
     os.replace(part, folder / "card.json")
     return card
+
+
+def _check_classes(dataset: str, listing: Listing, raw: Path) -> None:
+    """Check that there is something to tell apart: a folder around the class folders looks like the only class."""
+    found = sorted({item.label for item in (*listing.train, *listing.test)})
+    if len(found) < 2:
+        said = f", '{listing.classes[found[0]]}'" if found else ""
+        raise InputError(
+            f"{dataset}: the images in {raw} are of {len(found)} class{said}; at least 2 are needed. If that is a folder "
+            "with the class folders in it, move these a level up; if it is not, add images of the other classes"
+        )
 
 
 def split_items(manifest: Manifest, listing: Listing) -> dict[str, list[Item]]:
@@ -303,18 +351,11 @@ def _nowhere(manifests: list[Manifest], root: Path, data_root: Path) -> InputErr
     first, names = manifests[0], [each.name for each in manifests]
     others, by_hand = ", ".join(names[1:]), ", ".join(each.name for each in manifests if not each.downloads)
     places = " or ".join(str(root / folder) for folder in first.folders)
+    command = command_line("tangent", "data", "prepare", *names, "--data-root", data_root)
     layouts = "; or ".join(f"{LAYOUTS[name].describes} ({name})" for name in first.layouts)
     return InputError(
         f"no data for {first.name}{f' (nor for {others})' if others else ''}: expected in {places}: {layouts}. "
         f"Source: {first.source}. {f'To be got by hand: {by_hand}. ' if by_hand else ''}"
-        f"Get the data ready: {_command(' '.join(names), data_root)}; where files lie elsewhere, add --from and the folder. "
+        f"Get the data ready: {command}; where files lie elsewhere, add --from and the folder. "
         "Or name another place with -p data_root, or take miniature tasks, such as -p tasks Signs."
     )
-
-
-def _anew(name: str, data_root: str | Path) -> str:
-    return f"Prepare it anew: {_command(name, data_root)} --again"
-
-
-def _command(names: str, data_root: str | Path) -> str:
-    return f"tangent data prepare {names} --data-root {data_root}"

@@ -1,7 +1,8 @@
-"""What people write: lists and numbers as words, and the values of alpha."""
+"""What people write: lists and numbers as words, the values of alpha, and commands as a shell takes them."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from math import inf, isfinite
 
@@ -21,6 +22,16 @@ def words(value: object) -> tuple[str, ...]:
         return tuple(str(item) for item in value)
     text = str(value).strip().removeprefix("[").removesuffix("]")
     return tuple(word.strip(" '\"") for word in text.split(",") if word.strip(" '\""))
+
+
+def command_line(*parts: object) -> str:
+    """A command, or options of one, to be printed: what a shell would not take as it is stands in quotes.
+
+    Example:
+        >>> command_line("tangent", "data", "list", "--data-root", "/my data & co")
+        "tangent data list --data-root '/my data & co'"
+    """
+    return shlex.join(map(str, parts))
 
 
 def number(

@@ -217,6 +217,17 @@ def test_an_invalid_manifest_is_refused_in_a_message(root, run):
     assert (status, out) == (2, []) and "MNIST.yaml is not a valid manifest" in err[0]
 
 
+def test_an_invalid_manifest_stops_what_it_is_of_and_all(root, run):
+    (root / "manifests" / "Bad.yaml").write_text("{name: Bad, colour: red}")
+    forget_manifests()
+    for what in ("prepare", "verify", "list"):
+        assert run(what, "MNIST", "--data-root", root)[0] == 0
+        for name in ("Bad", "all"):
+            status, out, err = run(what, "MNIST", name, "--data-root", root)
+            assert (status, out, len(err)) == (2, [], 1) and "Bad.yaml is not a valid manifest" in err[0]
+    assert "did you mean 'MNIST'? Allowed: Bad, Cars, " in run("prepare", "MNST", "--data-root", root)[2][0]
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -113,6 +113,30 @@ def packed(change):
     return lambda data: gzip.compress(change(gzip.decompress(data)))
 
 
+def test_of_a_compressed_and_a_plain_idx_file_both_count(tmp_path):
+    write("MNIST", "mnist", tmp_path)
+    path = tmp_path / RAW.format("labels-idx1")
+    plain = gzip.decompress(path.read_bytes())
+    path.with_suffix("").write_bytes(plain)
+    before = [item.label for item in read("MNIST", "mnist", tmp_path).test]
+    path.with_suffix("").write_bytes(plain[:-1] + bytes([9 - plain[-1]]))
+    with pytest.raises(InputError, match=r"MNIST: .*labels-idx1-ubyte and .*labels-idx1-ubyte.gz are both there and differ"):
+        read("MNIST", "mnist", tmp_path)
+    path.with_suffix("").unlink()
+    path.rename(path.with_suffix(""))  # compressed still
+    assert [item.label for item in read("MNIST", "mnist", tmp_path).test] == before
+
+
+@pytest.mark.parametrize("kind", ["images-idx3", "labels-idx1"])
+def test_idx_files_of_several_folders_are_not_taken_for_one_dataset(tmp_path, kind):
+    write("MNIST", "mnist", tmp_path)
+    path = tmp_path / RAW.format(kind)
+    (tmp_path / "other").mkdir()
+    path.rename(tmp_path / "other" / path.name)
+    with pytest.raises(InputError, match=rf"MNIST: .*other/{path.name}.* are not in one folder"):
+        read("MNIST", "mnist", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [

@@ -44,15 +44,15 @@ def test_a_file_goes_before_a_folder_of_its_name(tree):
 
 
 def test_the_stamp_of_a_folder_sees_edits_additions_and_links_but_not_what_is_left_out(tree):
-    stamps = [folder_stamp(tree, tree / "b" / "c")]
+    stamps = [folder_stamp(tree, ["*"], tree / "b" / "c")]
     (tree / "b" / "c" / "2").write_text("changed")
-    assert folder_stamp(tree, tree / "b" / "c") == stamps[0]
+    assert folder_stamp(tree, ["*"], tree / "b" / "c") == stamps[0]
     os.utime(tree / "b" / "1", ns=(1, 1))
-    stamps.append(folder_stamp(tree, tree / "b" / "c"))
+    stamps.append(folder_stamp(tree, ["*"], tree / "b" / "c"))
     (tree / "far").symlink_to("../far")
-    stamps.append(folder_stamp(tree, tree / "b" / "c"))
+    stamps.append(folder_stamp(tree, ["*"], tree / "b" / "c"))
     (tree / "far" / "4").write_text("edit")
-    stamps.append(folder_stamp(tree, tree / "b" / "c"))
+    stamps.append(folder_stamp(tree, ["*"], tree / "b" / "c"))
     assert len(set(stamps)) == 4 and file_stamp(tree / "no") == ""
 
 
@@ -65,3 +65,20 @@ def test_two_files_of_one_size_and_time_that_change_places_are_seen(tree):
     (tree / "2").rename(tree / "1")
     (tree / "3").rename(tree / "2")
     assert not set(before) & {file_stamp(tree / name) for name in ("1", "2")}
+
+
+def test_the_stamp_of_a_folder_is_of_what_globs_fit_and_what_lies_below_their_fixed_parts(tree):
+    stamps = lambda *needs: folder_stamp(tree, needs, tree / "no")
+    before = {need: stamps(need) for need in ("b/*", "b/1", "*/1", "[x]/*|b/c/*", "*/nothing", "**/2")}
+    (tree / "beside").symlink_to("../far")
+    os.utime(tree / "b" / "c" / "2", ns=(1, 1))
+    assert {need for need, stamp in before.items() if stamps(need) != stamp} == {"b/*", "[x]/*|b/c/*", "**/2"}
+
+
+def test_a_linked_folder_is_searched_two_levels_deep(tree):
+    for name in ("far/x/y/5", "far/x/y/z/6"):
+        (tree.parent / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree.parent / name).write_text(name)
+    (tree.parent / "far/x/y/up").symlink_to("..")
+    (tree / "deep").symlink_to("../far")
+    assert any_of(tree, "**/5") == tree / "deep/x/y/5" and any_of(tree, "**/6") is None and any_of(tree, "**/2")

@@ -355,6 +355,19 @@ def test_a_manifest_of_ones_own_does_not_make_a_miniature_nor_move_its_classes(t
     assert load_manifest("Digits", tmp_path).classes[0] == "zero"
 
 
+@pytest.mark.parametrize("name", ["all", "auto"])
+def test_a_word_of_the_command_line_names_no_dataset(tmp_path, fresh, name):
+    own(tmp_path, name, VALID.replace("Mine", name))
+    with pytest.raises(InputError, match=rf"{name}\.yaml is not a valid manifest: name: .*'{name}' stands for"):
+        load_manifest(name, tmp_path)
+
+
+def test_a_manifest_that_would_take_long_to_read_is_refused(tmp_path, fresh):
+    own(tmp_path, "Mine", VALID + "#" * 500_000)
+    with pytest.raises(InputError, match=r"Mine\.yaml is no manifest: it has 500,\d+ bytes, the most is 500,000"):
+        load_manifest("Mine", tmp_path)
+
+
 def test_a_missing_folder_is_an_input_error(folder):
     folder.rmdir()
     with pytest.raises(InputError, match="checkout"):

@@ -123,7 +123,9 @@ def test_another_error_of_the_system_stays_what_it_is(folder, arrays, monkeypatc
 
 # -- damage ------------------------------------------------------------------------------------------------------------
 def test_a_split_that_is_not_there_is_refused(written):
-    with pytest.raises(InputError, match=r"Cars has no split 'train'.*prepare Cars --again"):
+    with pytest.raises(
+        InputError, match=rf"Cars has no split 'train'.*prepare Cars --data-root {written.parents[1]} --again"
+    ):
         open_split(written, "train")
 
 
@@ -134,7 +136,7 @@ def test_damaged_files_are_refused(written, name, damage):
     (written / name).unlink()
     if damage != "lost":
         (written / name).write_bytes({"cut": data[:-3], "longer": data + b"abc", "empty": b""}[damage])
-    with pytest.raises(InputError, match=r"val.*prepare Cars --again"):
+    with pytest.raises(InputError, match=r"val.*prepare Cars --data-root .* --again"):
         open_split(written, "val")
 
 
@@ -157,3 +159,11 @@ def test_one_altered_byte_is_found(written):
     (written / "val.pixels").write_bytes(data)
     split = open_split(written, "val")
     assert [split.intact(i) for i in range(5)] == [True, True, True, False, True]
+
+
+def test_the_way_out_names_the_data_root_as_a_shell_takes_it(written, tmp_path):
+    (tmp_path / "my data & co").mkdir()
+    written = written.parent.rename(tmp_path / "my data & co" / "prepared") / "Cars"
+    (written / "val.pixels").write_bytes(b"")
+    with pytest.raises(InputError, match=rf"tangent data prepare Cars --data-root '{tmp_path}/my data & co' --again"):
+        open_split(written, "val")

@@ -219,6 +219,43 @@ def test_labels_that_are_coded_names_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        (["tabby", "dog"], "train alone has cat; test alone has tabby"),
+        (["Cat", "dog"], "train alone has cat; test alone has Cat"),
+        (["dog"], "train alone has cat"),
+        ([0, 1], "train alone has cat, dog; test alone has 0, 1"),
+    ],
+)
+def test_labels_that_are_names_are_the_same_in_both_splits(tmp_path, test, said):
+    lay(tmp_path, {"image": pa.array([PNG] * 2, IMAGE), "label": ["cat", "dog"]})
+    path = tmp_path / "data/test-00000-of-00001.parquet"
+    pq.write_table(pa.table({"image": pa.array([PNG] * len(test), IMAGE), "label": test}), path)
+    with pytest.raises(InputError, match=f"Own: train and test have different classes: {said}"):
+        read_parquet(tmp_path, own())
+
+
+@pytest.mark.parametrize("label", ["image", "pair"])
+def test_a_label_column_of_structs_is_refused(tmp_path, label):
+    lay(tmp_path, {"image": pa.array([PNG] * 2, IMAGE), "pair": pa.array([{"a": 1}] * 2), "name": ["cat", "dog"]})
+    with pytest.raises(
+        InputError, match=rf"label column '{label}' of .* holds structs, .* another of image, pair, name with"
+    ):
+        read_parquet(tmp_path, own(columns={"label": label}))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("labels", [["cat", "dog"], [0, 1]], ids=str)
+def test_a_split_without_rows_is_named(tmp_path, split, labels):
+    table = pa.table({"image": pa.array([PNG] * 2, IMAGE), "label": labels})
+    lay(tmp_path, {"image": pa.array([PNG] * 2, IMAGE), "label": labels})
+    path = tmp_path / f"data/{split}-00000-of-00001.parquet"
+    pq.write_table(table[:0], path)
+    with pytest.raises(InputError, match=f"Own: {path} has no rows"):
+        read_parquet(tmp_path, own())
+
+
+@pytest.mark.parametrize(
     "metadata",
     ["{", "[1]", "null", b'{"a": "\xfc"}', "[" * 20_000, '{"info": []}', '{"info": {"features": [{"name": "label"}]}}']
     + [json.dumps({"info": {"features": {"label": {"_type": "ClassLabel", "names": n}}}}) for n in ("ab", {"0": 1}, [1])],

@@ -73,3 +73,15 @@ def test_a_tiff_of_more_channels_is_refused_by_their_number_and_nothing_else_is_
     with pytest.raises(InputError, match="a TIFF of 13 channels of 8 bits, where grey"):
         decode(io.BytesIO(data), "x", "Own")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("most", [29, 14])  # above one and two times these Pillow warns and raises
+def test_images_of_more_points_than_the_memory_is_bounded_for_are_refused(monkeypatch, most):
+    file = io.BytesIO()
+    Image.new("RGB", (5, 6)).save(file, "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    with pytest.raises(InputError, match=f"Own: x does not decode .*more than {most} points, .*: scale it down") as error:
+        decode(file, "x", "Own")
+    assert str(error.value).isprintable()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)
+    assert decode(file, "x", "Own").size == (5, 6)

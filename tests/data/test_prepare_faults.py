@@ -5,9 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 from functools import partial
+from pathlib import Path
 
 import pytest
-from prepared import edit_manifest, everything, numbered, offline, write
+from prepared import as_nobody, edit_manifest, everything, numbered, offline, write
 
 from tangent_lib.data import packed, prepare
 from tangent_lib.data.layouts import Layout
@@ -180,6 +181,15 @@ def test_a_damaged_card_is_refused(mnist, content):
     offline("MNIST", mnist, again=True)
 
 
+def test_a_folder_around_the_class_folders_is_not_taken_for_the_only_class(own, tmp_path):
+    items = [Item(f"images/{item.name}", 0, item.read) for item in numbered(40).train]
+    with pytest.raises(InputError, match=rf"MNIST: the images in {tmp_path}/raw are of 1 class, 'images'; at least 2 .* up"):
+        own(Listing(["images"], items, items))
+    with pytest.raises(InputError, match=r"are of 1 class, 'b'"):  # named, without images of the other
+        own(Listing(["a", "b"], *[[Item(item.name, 1, item.read) for item in items]] * 2))
+    assert not own.folder.exists()
+
+
 def test_a_miniature_is_not_prepared(tmp_path):
     with pytest.raises(InputError, match="Digits is a miniature"):
         offline("Digits", tmp_path)
@@ -194,3 +204,48 @@ def test_a_place_that_cannot_be_written_is_refused(mnist):
     (mnist / "prepared").write_text("")
     with pytest.raises(InputError, match=rf"prepared cannot be written.*--data-root.*--from {mnist}"):
         offline("MNIST", mnist)
+
+
+@pytest.mark.parametrize(
+    ("way", "why"),
+    [(Path.mkdir, "Is a directory|Permission"), (partial(Path.touch, mode=0o444), "Permission")],
+)
+def test_a_lock_that_cannot_be_had_is_named(mnist, way, why):
+    (mnist / "prepared").mkdir(mode=0o777)
+    (mnist / "prepared").chmod(0o777)
+    way(mnist / "prepared" / ".MNIST.lock")
+    with (
+        as_nobody(mnist),
+        pytest.raises(InputError, match=rf"prepared/.MNIST.lock cannot be locked \(({why}).*have its owner"),
+    ):
+        offline("MNIST", ".")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_is_in_the_way_is_named_and_stays(mnist, again):
+    folder = prepared_folder(mnist, "MNIST")
+    folder.parent.mkdir()
+    for make in (Path.touch, lambda path: path.symlink_to("nowhere")):
+        make(folder)
+        with pytest.raises(InputError, match=f"{folder} is in the way of what is prepared for MNIST: move it away"):
+            offline("MNIST", mnist, again=again)
+        folder.unlink()
+
+
+def test_a_link_to_another_disk_is_prepared_anew_behind_the_link(mnist, tmp_path):
+    card, folder = offline("MNIST", mnist), prepared_folder(mnist, "MNIST")
+    folder.rename(tmp_path / "disk")
+    folder.symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "notes.txt").touch()
+    (folder / "card.json").unlink()
+    (folder / "card.json").mkdir()
+    with pytest.raises(InputError, match=r"card.json is damaged \(a folder\). Prepare it anew: .* --again"):
+        offline("MNIST", mnist)
+    assert offline("MNIST", mnist, again=True) == card and folder.is_symlink() and (folder / "notes.txt").is_file()
+
+
+def test_an_image_folder_in_the_place_of_packed_images_is_named_before_any_work(mnist):
+    (prepared_folder(mnist, "MNIST") / "test.pixels").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"MNIST/test.pixels is in the way"):
+        offline("MNIST", mnist)
+    assert offline("MNIST", mnist, again=True).counts["test"] == [4, 4, 4]

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from prepared import FORMATS, edit_manifest, offline, write
+from prepared import FORMATS, as_nobody, edit_manifest, offline, write
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -137,6 +137,15 @@ def test_lost_files_are_found(mnist, name):
     assert "MNIST has no split 'val'" in fault and "--again" in fault
 
 
+@pytest.mark.parametrize("name", ["val.pixels", "val.safetensors", "card.json"])
+def test_files_that_may_not_be_read_are_told_from_lost_ones(mnist, name):
+    (mnist / name).chmod(0)
+    (mnist / "val.checked").chmod(0)  # a note, which need not be there
+    with as_nobody(mnist.parents[1]):
+        [fault] = levels(check("MNIST", "."), "fault")
+    assert f"prepared/MNIST/{name} cannot be read (Permission denied): make it readable" in fault
+
+
 def test_a_damaged_card_is_found(mnist):
     (mnist / "card.json").write_text("{")
     [fault] = faults(mnist)
@@ -172,6 +181,11 @@ def own_dataset(data_root, train, test):
     offline("Cats", data_root)
 
 
+def of_two(arrays):
+    """Arrays by class, in their order: the first half of one, the others of another."""
+    return {"manx": arrays[: len(arrays) // 2], "tabby": arrays[len(arrays) // 2 :]}
+
+
 @pytest.fixture
 def images():
     """Images without end, no two alike."""
@@ -195,13 +209,13 @@ def test_more_than_a_hundredth_of_test_in_train_and_val_is_a_fault(shared, image
     train = images(20)
     drawn = torch.randperm(20, generator=torch.Generator().manual_seed(0)).tolist()  # the last two are held out
     seen = [train[i] for i in (drawn[0], drawn[-1])[:shared]]
-    own_dataset(tmp_path, {"tabby": train}, {"tabby": [*images(100 - shared), *seen]})
+    own_dataset(tmp_path, of_two(train), of_two([*images(100 - shared), *seen]))
     assert check("Cats", tmp_path)[-1] == Finding(*SAID[shared])
 
 
 def test_a_test_image_twice_is_counted_twice(images, tmp_path):
     train = images(20)
-    own_dataset(tmp_path, {"tabby": train}, {"tabby": [*train, *train]})
+    own_dataset(tmp_path, of_two(train), of_two([*train, *train]))
     [fault] = levels(check("Cats", tmp_path), "fault")
     assert "40 of 40 test images are in val or train too (4 in val, 36 in train)" in fault
 
