@@ -232,7 +232,7 @@ def _weights(found: object) -> dict[str, TensorRecord]:
         raise ValueError("no tensors by name in it: neither a state dict nor a whole module")
     chosen, largest = max(sets, key=lambda each: sum(map(_is_tensor, each[1].values())))
     records = {_checked(name): _tensor_record(name, value) for name, value in largest.items()}
-    bare = unwrapped(records)
+    bare = without_prefix(unwrapped(records))
     average = lambda place: (match := AVERAGE.search(place)) and not chosen.startswith(place[: match.end()])
     rivals = [place for place, each in sets if each is not largest and (average(place) or _differ(each, bare))]
     rivals += filter(average, averages)
@@ -242,8 +242,8 @@ def _weights(found: object) -> dict[str, TensorRecord]:
 
 
 def _differ(one: dict, other: dict) -> bool:
-    """Whether two sets have weights of the same names that are not the same part of the same storage."""
-    one = unwrapped(one)
+    """Whether two sets have weights of the same names, whatever all begin with, that are not one part of one storage."""
+    one = without_prefix(unwrapped(one))
     both = [(one[name], other[name]) for name in one.keys() & other.keys()]
     return any(vars(a) != vars(b) for a, b in both if _is_tensor(a))
 
@@ -295,6 +295,19 @@ def unwrapped(tensors: Mapping) -> dict:
         found = {name.removeprefix("module."): value for name, value in found.items()}
     if len(found) < len(tensors) - ("n_averaged" in tensors):
         raise ValueError("two weights of one name, apart from those of their wrappers")
+    return found
+
+
+def without_prefix(tensors: Mapping) -> dict:
+    """Weights by their names without the words that all of them begin with.
+
+    Example:
+        >>> without_prefix({"clip.model.proj": 1, "clip.model.visual.proj": 2})
+        {'proj': 1, 'visual.proj': 2}
+    """
+    found = dict(tensors)
+    while all("." in name for name in found) and len({name.partition(".")[0] for name in found}) == 1:
+        found = {name.partition(".")[2]: value for name, value in found.items()}
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from tangent_lib.models.tensors import LARGEST_PICKLE, check_form, read_tensors
+from tangent_lib.models.tensors import LARGEST_PICKLE, check_form, read_tensors, without_prefix
 from tangent_lib.runtime.errors import InputError, first_line
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -45,9 +45,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         >>> read_weights(path)
         {'proj': tensor([1., 1.]), 'visual.proj': tensor([1.])}
     """
-    state = read_tensors(path)
-    while all("." in name for name in state) and len({name.split(".")[0] for name in state}) == 1:
-        state = {name.partition(".")[2]: value for name, value in state.items()}
+    state = without_prefix(read_tensors(path))
     return {k: v for k, v in state.items() if k not in OPENAI_REMARKS and k.split(".")[-1] != "attn_mask"}
 
 

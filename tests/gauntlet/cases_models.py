@@ -211,6 +211,18 @@ CASES = [
     ),
     Case(
         WEIGHTS,
+        "a teacher under another prefix",
+        saved({"teacher": prefixed("backbone.", AVERAGED), "student": STATE}),
+        refused=SEVERAL,
+    ),
+    Case(
+        WEIGHTS,
+        "one set under two prefixes",
+        saved({"teacher": prefixed("backbone."), "student": STATE}),
+        right=True,
+    ),
+    Case(
+        WEIGHTS,
         "averages in a list",
         saved({"model": STATE, "ema": {"shadow_params": list(AVERAGED.values())}}),
         refused=SEVERAL,

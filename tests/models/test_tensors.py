@@ -329,6 +329,12 @@ SEVERAL = {
     "ema distributed": {"model": WEIGHTS, "copy": {f"module.{name}": value for name, value in AVERAGED.items()}},
     "student and teacher": {"student": {"state_dict": WEIGHTS}, "teacher": {"state_dict": AVERAGED}},
     "momentum": {"model": WEIGHTS, "momentum": AVERAGED},
+    "teacher under a prefix": {"teacher": {f"backbone.{k}": v for k, v in AVERAGED.items()}, "student": WEIGHTS},
+    "student under one, too": {
+        "b": {f"net.{k}": v for k, v in AVERAGED.items()},
+        "a": {f"x.y.{k}": WEIGHTS[k] for k in WEIGHTS},
+    },
+    "a part under a prefix": {"model": WEIGHTS, "copy": {f"net.w{i}": torch.ones(2) for i in range(4)}},
 }
 
 
