@@ -19,11 +19,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tangent_lib.models.inert import ADMITTED, InertObject, Storage, TensorRecord, read_pickle
+from tangent_lib.models.inert import ADMITTED, LONGEST_NAME, InertObject, Storage, TensorRecord, read_pickle
 from tangent_lib.runtime.errors import InputError, first_line
 
 LEGACY = 0x1950A86A20F9469CFC6C  # what torch.save wrote first, before torch 1.6
-MOST_MODULES, LONGEST_NAME = 20_000, 1_000
+MOST_MODULES = 20_000
 LARGEST_PICKLE = 64 * 2**20  # bytes; in an archive the pickle holds no numbers, and takes less than one
 WAY_OUT = (
     "Nothing of it was run or taken. Fetch it anew. If it stays so, open it on a machine where foreign code can do no harm, "
@@ -38,6 +38,7 @@ FOREIGN = {  # how files begin that are often taken for checkpoints
     b"\x1f\x8b": "it is compressed with gzip: unpack it first",
 }
 
+PARTS = (dict, list, tuple, InertObject)  # what weights may be filed in
 Numbers = Callable[[Storage], bytes]
 
 
@@ -222,16 +223,16 @@ def _weights(found: object) -> dict[str, TensorRecord]:
         if tensors := _named(value):
             sets.append((place, tensors))
         if isinstance(value, dict) and not all(map(_is_tensor, value.values())):
-            queue += [(f"{place}.{key}".lstrip(".") if isinstance(key, str) else place, each) for key, each in value.items()]
+            queue += [(_below(place, key), each) for key, each in value.items() if isinstance(each, PARTS)]
         elif isinstance(value, list | tuple):
-            queue += [(place, each) for each in value]
+            queue += [(place, each) for each in value if isinstance(each, PARTS)]
             averages += [place] * any(map(_is_tensor, value))
         elif isinstance(value, InertObject) and not tensors:
             queue.append((place, value.state))
     if not sets:
         raise ValueError("no tensors by name in it: neither a state dict nor a whole module")
     chosen, largest = max(sets, key=lambda each: sum(map(_is_tensor, each[1].values())))
-    records = {_checked(name): _tensor_record(name, value) for name, value in largest.items()}
+    records = {name: _tensor_record(name, value) for name, value in largest.items()}
     bare = without_prefix(unwrapped(records))
     average = lambda place: (match := AVERAGE.search(place)) and not chosen.startswith(place[: match.end()])
     rivals = [place for place, each in sets if each is not largest and (average(place) or _differ(each, bare))]
@@ -239,6 +240,11 @@ def _weights(found: object) -> dict[str, TensorRecord]:
     if rivals:
         raise SeveralWeights(" and ".join(sorted({repr(place[:60]) for place in (chosen, *rivals)})[:4]))
     return records
+
+
+def _below(place: str, key: object) -> str:
+    """Where a part of a dict is filed."""
+    return _checked(f"{place}.{key}".lstrip(".")) if isinstance(key, str) else place
 
 
 def _differ(one: dict, other: dict) -> bool:
@@ -266,7 +272,7 @@ def _is_script(value: InertObject) -> bool:
 def _named(value: object) -> dict:
     """The tensors of a dict or of a tree of modules, with whatever else stands where tensors should."""
     if isinstance(value, dict) and any(isinstance(name, str) and _is_tensor(each) for name, each in value.items()):
-        return value
+        return {_checked(name): each for name, each in value.items()}
     tensors, modules, visited = {}, [("", value)] if _is_module(value) else [], 0
     while modules:
         prefix, module = modules.pop()
@@ -279,7 +285,7 @@ def _named(value: object) -> dict:
             if _is_module(part):
                 modules.append((f"{prefix}{name}.", part))
             elif _is_tensor(part) or not (script or part is None):
-                tensors[prefix + name] = part
+                tensors[_checked(prefix + name)] = part
     return tensors
 
 
@@ -313,7 +319,7 @@ def without_prefix(tensors: Mapping) -> dict:
 
 def _checked(name: object) -> str:
     if not isinstance(name, str) or len(name) > LONGEST_NAME:
-        raise ValueError("a tensor whose name is no name")
+        raise ValueError("a name that is no name, or longer than any of a tensor")
     return name
 
 

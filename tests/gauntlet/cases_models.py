@@ -285,6 +285,18 @@ CASES = [
     Case(
         HOSTILE, "tuples without end", given(text(b"\x80\x02})" + 90_000 * b"\x85" + b"Ns.")), refused="any checkpoint needs"
     ),
+    Case(
+        HOSTILE,
+        "a name of a million letters, 60 deep",
+        given(text(b"\x80\x02}X\x40\x42\x0f\0" + 10**6 * b"k" + b"q\0" + 59 * b"}h\0" + b"N" + 60 * b"s" + b".")),
+        refused=UNREAD + "longer than any of a tensor",
+    ),
+    Case(
+        HOSTILE,
+        "classes without end",
+        given(text(b"\x80\x02(" + b"".join(b"ca\n%d\n" % i for i in range(6000)) + b"l.")),
+        refused="any checkpoint needs",
+    ),
     Case(OTHER, "a pipe", given(os.mkfifo), refused="w.pt' is a pipe or a device, not a file"),
     Case(
         OTHER, "a device", given(lambda path: path.symlink_to("/dev/zero")), refused="w.pt' is a pipe or a device, not a file"

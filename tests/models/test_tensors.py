@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import tracemalloc
 import zipfile
 from argparse import Namespace
 from collections import OrderedDict
@@ -294,6 +295,35 @@ def test_modules_within_each_other(path):
     torch.save(looped, path)
     with pytest.raises(InputError, match="no tensors by name"):
         read_tensors(path)
+
+
+def within(part, name):
+    return {name: part}
+
+
+def module_of(part, name):
+    module = nn.Module()
+    module._parameters, module._modules = {name: torch.ones(1)}, {"a": part, "b": part} if part else {}
+    return module
+
+
+@pytest.mark.parametrize("nest", [within, module_of, lambda part, name: [part, {name: torch.ones(1)}]])
+def test_a_long_name_that_a_pickle_gives_many_times_takes_no_memory(path, nest):
+    content, name = {}, "k" * 10**6
+    for _ in range(40):
+        content = nest(content, name)
+    torch.save(content, path)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="a name that is no name, or longer than any of a tensor"):
+        read_tensors(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12e6
+
+
+def test_long_texts_beside_the_weights_do_not_matter(path, save):
+    save({"model": WEIGHTS, "prompts": {"a photo " * 1000: 0.5}, "log": "x" * 5000}, path)
+    check(path, WEIGHTS)
 
 
 # -- which set of weights, and its names -------------------------------------------------------------------------------
