@@ -68,7 +68,7 @@ class Storage(NamedTuple):
     dtype: torch.dtype
     numel: int
     key: str
-    data: bytes | None = None
+    data: bytes | memoryview | None = None
 
 
 class TensorRecord:

@@ -39,7 +39,7 @@ FOREIGN = {  # how files begin that are often taken for checkpoints
 }
 
 PARTS = (dict, list, tuple, InertObject)  # what weights may be filed in
-Numbers = Callable[[Storage], bytes]
+Numbers = Callable[[Storage], bytes | memoryview]
 
 
 class SeveralWeights(ValueError):
@@ -116,23 +116,24 @@ def _from_archive(file: io.BufferedIOBase, size: int) -> dict[str, Tensor]:
         if len(roots) != 1:
             raise ValueError("a zip archive, but not one of torch.save")
         (root,) = roots
-        if f"{root}byteorder" in entries and archive.read(f"{root}byteorder") != b"little":
-            raise ValueError("numbers in big-endian order")
-        if entries[f"{root}data.pkl"].file_size > LARGEST_PICKLE:
-            raise ValueError("a pickle larger than any model needs")
 
-        def stored(entry: zipfile.ZipInfo) -> bytes:
+        def stored(entry: zipfile.ZipInfo, largest: int) -> bytes:
             if entry.compress_type != zipfile.ZIP_STORED:  # only the code of TorchScript is, which is not read here
                 raise ValueError("compressed entries, which torch does not write")
+            if entry.file_size > largest:
+                raise ValueError(f"an entry '{entry.filename[:60]}' larger than any model needs")
             return archive.read(entry)
 
-        found, _ = read_pickle(io.BytesIO(stored(entries[f"{root}data.pkl"])))
+        order = entries.get(f"{root}byteorder")
+        if order and stored(order, len("little")) != b"little":
+            raise ValueError("numbers in big-endian order")
+        found, _ = read_pickle(io.BytesIO(stored(entries[f"{root}data.pkl"], LARGEST_PICKLE)))
 
-        def numbers(storage: Storage) -> bytes:
+        def numbers(storage: Storage) -> bytes | memoryview:
             entry = entries.get(f"{root}data/{storage.key}")
             if entry is None or entry.file_size != storage.numel * storage.dtype.itemsize:
                 raise ValueError(f"storage {storage.key[:20]} is missing or of another size")
-            return stored(entry)
+            return stored(entry, size)
 
         return _tensors(found, numbers, size)
 
@@ -146,8 +147,11 @@ def _from_pickle(file: io.BufferedIOBase, size: int) -> dict[str, Tensor]:
     return _tensors(found, _own_numbers, size)
 
 
-def _legacy(stream: io.BufferedIOBase) -> tuple[object, Numbers]:
-    """The rest of the older form: version, system, the object, the keys of its storages, then each one's numbers."""
+def _legacy(stream: io.BufferedIOBase, whole: memoryview | None = None) -> tuple[object, Numbers]:
+    """The rest of the older form: version, system, the object, the keys of its storages, then each one's numbers.
+
+    Where the whole stream is in memory, the numbers are parts of it, not copies.
+    """
     read_pickle(stream)
     system, _ = read_pickle(stream)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
@@ -162,12 +166,13 @@ def _legacy(stream: io.BufferedIOBase) -> tuple[object, Numbers]:
         places[key] = (stream.tell(), count)
         stream.seek(count * storages[key].dtype.itemsize, io.SEEK_CUR)
 
-    def numbers(storage: Storage) -> bytes:
+    def numbers(storage: Storage) -> bytes | memoryview:
         place, count = places[storage.key]
         if count != storage.numel:
             raise ValueError(f"storage {storage.key[:20]} is of another size")
+        length = count * storage.dtype.itemsize
         stream.seek(place)
-        return stream.read(count * storage.dtype.itemsize)
+        return stream.read(length) if whole is None else whole[place : place + length]
 
     return found, numbers
 
@@ -180,7 +185,7 @@ class Nested:
             raise pickle.UnpicklingError("a storage that is not made of bytes")
         stream = io.BytesIO(data)
         magic, _ = read_pickle(stream)
-        storage, numbers = _legacy(stream)
+        storage, numbers = _legacy(stream, memoryview(data))
         if magic != LEGACY or not isinstance(storage, Storage):
             raise pickle.UnpicklingError("a storage that is something else")
         return storage._replace(data=numbers(storage))
@@ -189,7 +194,7 @@ class Nested:
         raise pickle.UnpicklingError("a storage with a state of its own")
 
 
-def _own_numbers(storage: Storage) -> bytes:
+def _own_numbers(storage: Storage) -> bytes | memoryview:
     if storage.data is None:
         raise ValueError("a storage without numbers")
     return storage.data

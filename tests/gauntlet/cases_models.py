@@ -108,6 +108,12 @@ def other_zip(path: Path) -> None:
         archive.writestr("notes/readme.txt", "hello")
 
 
+def zeros_for_the_order(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w/data.pkl", pickle.dumps({}))
+        archive.writestr("w/byteorder", bytes(10**7))
+
+
 def views_of_one_storage(folder: Path) -> bool:
     flat = torch.cat([value.flatten() for value in STATE.values()] + [torch.zeros(10**6)])
     parts = flat.split([value.numel() for value in STATE.values()] + [10**6])
@@ -319,6 +325,7 @@ CASES = [
         refused="git lfs pull",
     ),
     Case(OTHER, "a web page", given(text(b"<!DOCTYPE html>\n<html>")), refused=UNREAD + "web page"),
+    Case(HOSTILE, "zeros for the order of bytes", given(zeros_for_the_order), refused=UNREAD + "compressed entries"),
     Case(OTHER, "another zip", given(other_zip), refused=UNREAD + "not one of torch.save"),
     Case(
         OTHER,
