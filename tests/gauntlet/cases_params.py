@@ -145,6 +145,8 @@ CASES = [
     Case(NUMBERS, "steps in words", given("protocol", steps="many"), refused="from 1 up, or auto, or epochs"),
     Case(NUMBERS, "no points", given("points", points=0), refused="points 0 .* from 1 up, or auto"),
     Case(NUMBERS, "true for a number", given("micro_batch", micro_batch=True), refused="micro_batch 'True' is not a whole"),
+    Case(NUMBERS, "a number in a pair", given("pairs", pairs=[["Digits", 3]]), refused="unknown task in a pair '3'"),
+    Case(NUMBERS, "a number for a pair", given("pairs", pairs=[5]), refused="pair '5': give two tasks"),
     Case(PATHS, "relative", path("runs/mine"), right=f"{ROOT}/runs/mine"),
     Case(PATHS, "absolute", path("/big/mine"), right="/big/mine"),
     Case(PATHS, "in the home", path("~/mine"), right="/home/me/mine"),
