@@ -119,8 +119,8 @@ def _read(path: Path) -> OwnModel:
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is a folder, a pipe or a device")
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_bytes())  # with or without a mark of the order of bytes
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"model {str(path)!r} is not a readable JSON file: {first_line(error)}") from error
     if not isinstance(content, dict) or "model_cfg" not in content:
         content = {"model_cfg": content}

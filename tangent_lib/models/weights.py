@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def check_file(path: Path) -> None:
     Raises:
         InputError: naming the forms that are.
     """
-    if path.suffix.lower() not in SUFFIXES and not path.is_dir():
+    if path.suffix.lower() not in SUFFIXES and not os.path.isdir(path):
         raise InputError(
             f"pretrained {str(path)!r}: weights are read from {', '.join(SUFFIXES)} alone. Save the model's state_dict() as "
             "one of these, with safetensors.torch.save_file or torch.save"

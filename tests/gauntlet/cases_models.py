@@ -317,6 +317,12 @@ CASES = [
         lambda f: (os.mkfifo(f / "Own.json"), load_clip(str(f / "Own.json"))),
         refused="a pipe",
     ),
+    Case(
+        OTHER,
+        "a model's config of brackets alone",
+        lambda f: ((f / "Own.json").write_bytes(b"[" * 10**5), load_clip(str(f / "Own.json"))),
+        refused="Own.json' is not a readable JSON file: maximum recursion depth",
+    ),
     Case(OTHER, "zero bytes", given(text(b"")), refused=UNREAD + "it is empty"),
     Case(
         OTHER,
