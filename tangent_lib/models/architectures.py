@@ -28,7 +28,7 @@ from torch import nn
 from tangent_lib import miniature
 from tangent_lib.linearization import functional, value_and_tangent
 from tangent_lib.modes import MINIATURES
-from tangent_lib.runtime.errors import InputError, first_line, unknown
+from tangent_lib.runtime.errors import InputError, first_fault, first_line, unknown
 from tangent_lib.runtime.private_doors import add_pretrained_tag
 
 SHOWN = (*MINIATURES, "ViT-B-32", "ViT-B-16", "ViT-L-14", "convnext_base")
@@ -127,8 +127,7 @@ def _read(path: Path) -> OwnModel:
     try:
         own = OwnModel.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"model '{path}': {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise InputError(f"model '{path}': {first_fault(error)}") from error
     missing = {"embed_dim", "vision_cfg", "text_cfg"} - own.model_cfg.keys()
     if missing:
         raise InputError(

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import tangent_lib as tl
+from tangent_lib.checkpoints.imported import open_imported
 from tangent_lib.models.clip import find_weights, load_clip
 from tangent_lib.models.tensors import read_tensors
 from tangent_lib.models.weights import read_weights
@@ -92,6 +93,11 @@ def given(write: Callable[[Path], object], name: str = "w.pt") -> Callable[[Path
         return sorted(read_weights(Path(find_weights("ViT-Mini-8", str(folder / name)))))
 
     return run
+
+
+def damaged_record(folder: Path) -> None:
+    (folder / "record.json").write_text("{}")
+    open_imported(folder, clip())
 
 
 def text(content: bytes) -> Callable[[Path], object]:
@@ -322,6 +328,9 @@ CASES = [
         "a model's config of brackets alone",
         lambda f: ((f / "Own.json").write_bytes(b"[" * 10**5), load_clip(str(f / "Own.json"))),
         refused="Own.json' is not a readable JSON file: maximum recursion depth",
+    ),
+    Case(
+        OTHER, "a damaged record of imported checkpoints", damaged_record, refused=r"damaged: .*\(family: Field required\)$"
     ),
     Case(OTHER, "zero bytes", given(text(b"")), refused=UNREAD + "it is empty"),
     Case(

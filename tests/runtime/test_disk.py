@@ -117,7 +117,8 @@ def test_a_place_is_tried_and_left_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path, said", [("file/x", "Not a directory"), ("", "it is a folder"), ("pipe", "a pipe"), ("link/x", "No such file")]
+    "path, said",
+    [("file/x", "Not a directory"), ("", "it is a folder"), ("pipe", "it is a folder, a pipe"), ("link/x", "No such file")],
 )
 def test_a_place_where_nothing_can_be_written_is_refused(tmp_path, path, said):
     (tmp_path / "file").touch()
