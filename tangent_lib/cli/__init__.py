@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -42,12 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         refused = error.__cause__  # over the value of an option
         complain(refused if isinstance(refused, InputError) else InputError(f"{error} See '{called} --help'."))
     except BrokenPipeError:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:  # whoever read has read enough, such as head
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still writes as it ends
-            return UNREAD
-        raise
+        output = select.poll()
+        output.register(sys.stdout.fileno(), 0)
+        if not output.poll(0):  # it was another pipe
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still writes as it ends
+        return UNREAD  # such as head, which has read enough
     except KeyboardInterrupt:
         print("interrupted; run the same command again: what is complete is kept", file=sys.stderr)
         return INTERRUPTED
