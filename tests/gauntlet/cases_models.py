@@ -309,6 +309,12 @@ CASES = [
         given(text(b"\x80\x02(" + b"".join(b"ca\n%d\n" % i for i in range(6000)) + b"l.")),
         refused="any checkpoint needs",
     ),
+    Case(
+        WEIGHTS,
+        "a loss beside the model",
+        miniature(lambda s: {**prefixed("clip.", s), "loss.weight": torch.ones(1)}),
+        refused=r"under 'clip\.', beside others, such as \['loss\.weight'\]",
+    ),
     Case(OTHER, "a pipe", given(os.mkfifo), refused="w.pt' is a pipe or a device, not a file"),
     Case(
         OTHER, "a device", given(lambda path: path.symlink_to("/dev/zero")), refused="w.pt' is a pipe or a device, not a file"
