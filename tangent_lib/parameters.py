@@ -234,7 +234,7 @@ def _pairs(value: object, names: tuple[str, ...], automatic: tuple[tuple[str, st
         known = tuple(pair for pair in automatic if set(pair) <= set(names))
         return known or tuple(zip(names[::2], names[1::2]))
     if isinstance(value, (list, tuple)):
-        value = [each if isinstance(each, str) else "-".join(each) for each in value]
+        value = ["-".join(map(str, each)) if isinstance(each, (list, tuple)) else str(each) for each in value]
     pairs = tuple(tuple(word.split("-")) for word in words(value))
     for i, pair in enumerate(pairs):
         if len(pair) != 2:

@@ -18,7 +18,7 @@ from tangent_lib.checkpoints.staging import staged
 from tangent_lib.checkpoints.towers import Tower, to_image_tower
 from tangent_lib.models.clip import Clip, fingerprint
 from tangent_lib.models.tensors import read_tensors
-from tangent_lib.runtime.errors import InputError, unknown
+from tangent_lib.runtime.errors import InputError, first_fault, unknown
 from tangent_lib.runtime.provenance import provenance
 from tangent_lib.task_vectors import MismatchError, Params, check_match
 
@@ -129,6 +129,25 @@ def open_imported(folder: Path, clip: Clip, tasks: Sequence[str] = ()) -> Import
     return Imported(folder, clip, record, tasks)
 
 
+def check_import(
+    family: str, model: str, origin: str | Path, tasks: Sequence[str], to: Path, revision: str | None = None
+) -> None:
+    """Judge what can be judged of an import before the model is loaded, which may mean a download.
+
+    Args:
+        model: its name; the others are those of :func:`import_family`.
+
+    Raises:
+        InputError: for an unknown family or task, files that are not in the folder, or a damaged import to add to.
+    """
+    its = family_named(family)
+    its.check(tasks)
+    place = _place(its, model, origin, revision)
+    if isinstance(place, Folder):
+        place.finetuned(tasks)
+    _read_record(to / its.name / model)
+
+
 def import_family(
     family: str, clip: Clip, origin: str | Path, tasks: Sequence[str], to: Path, revision: str | None = None
 ) -> ImportRecord:
@@ -151,7 +170,7 @@ def import_family(
     if before is not None and before.theta_0 != theta_0:
         raise InputError(f"'{folder}' holds an import for other pre-trained weights: name another folder with --to")
     plain = clip.name.removesuffix("-quickgelu")
-    place = Hub(its, plain, revision) if origin == "hub" else Folder(its, plain, Path(origin))
+    place = _place(its, clip.name, origin, revision)
     found = place.finetuned(tasks)
     zero_shot = _compare(its, place.zero_shot(tasks), clip.theta_0)
     size = sum(value.numel() * value.element_size() for value in clip.theta_0.values()) * len(tasks)
@@ -187,6 +206,11 @@ def import_family(
         )
         (temporary / IMPORT_RECORD).write_text(record.model_dump_json(indent=1) + "\n")
     return record
+
+
+def _place(family: Family, model: str, origin: str | Path, revision: str | None) -> Folder | Hub:
+    plain = model.removesuffix("-quickgelu")
+    return Hub(family, plain, revision) if origin == "hub" else Folder(family, plain, Path(origin))
 
 
 def _compare(family: Family, source: Source | None, theta_0: Params) -> ZeroShot | None:
@@ -235,7 +259,8 @@ def _read_record(folder: Path) -> ImportRecord | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValidationError) as error:
-        raise InputError(f"'{folder / IMPORT_RECORD}' is damaged: remove the folder and import again ({error})") from error
+        reason = first_fault(error) if isinstance(error, ValidationError) else error
+        raise InputError(f"'{folder / IMPORT_RECORD}' is damaged: remove the folder and import again ({reason})") from error
 
 
 def _not_imported(task: str, record: ImportRecord, folder: Path) -> InputError:

@@ -64,7 +64,7 @@ def import_(
 ) -> int:
     """Bring a family's checkpoints of one model into one form."""
     from tangent_lib.checkpoints.families import family_named
-    from tangent_lib.checkpoints.imported import import_family
+    from tangent_lib.checkpoints.imported import check_import, import_family
     from tangent_lib.cli.zero_shot import check_zero_shot
     from tangent_lib.models.clip import load_clip
     from tangent_lib.parameters import given_model
@@ -76,14 +76,16 @@ def import_(
         raise InputError("--revision names a commit of the hub, but --from takes files from a folder: give one of the two")
     if not (folder or published.repository):
         raise InputError(f"{published.name} is not on the hub: get the files from {published.page} and give --from FOLDER")
+    name, weights = given_model(model, pretrained)
+    check_import(published.name, name, folder or "hub", names, to, revision)
     run = None
     if data_root:  # what is missing there is refused before the import starts
         run = drawn_control_run({"model": model, "pretrained": pretrained, "data_root": data_root, "tasks": names})
-    clip = run.materials.clip if run else load_clip(*given_model(model, pretrained))
+    clip = run.materials.clip if run else load_clip(name, weights)
     record = import_family(published.name, clip, folder or "hub", names, to, revision)
     _tell(record, names)
-    weights = {} if pretrained == PARAMETERS["pretrained"] else {"pretrained": pretrained}
-    given = {"model": model, **weights, "checkpoints": to / record.family / record.model}
+    own = {} if pretrained == PARAMETERS["pretrained"] else {"pretrained": pretrained}
+    given = {"model": model, **own, "checkpoints": to / record.family / record.model}
     advice = " ".join(command_line("-p", name, value) for name, value in given.items())
     print(f"\nWritten to {given['checkpoints']}: for a notebook, {advice}")
     if run is None:

@@ -17,7 +17,7 @@ from cyclopts import Parameter
 
 from tangent_lib.cli.options import Given, Place, chosen_tasks, given_parameters
 from tangent_lib.modes import MINIATURE, TRAININGS, select, training_named
-from tangent_lib.runtime.disk import write_whole
+from tangent_lib.runtime.disk import check_place, write_whole
 from tangent_lib.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def finetune(
     """Fine-tune into the store."""
     given = {"tasks": task, **given_parameters(parameters)}
     training_named(training)
+    if receipt:
+        check_place(receipt)
     run = drawn_control_run(given, task)
     records = finetune_job(run, chosen_tasks(task, run.parameters.tasks), training)
     if receipt:

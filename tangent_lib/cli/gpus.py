@@ -55,7 +55,7 @@ def take(names: Sequence[str], count: int, pause: float = 1.0) -> list[str]:
     while True:
         held: dict[str, int] = {}
         for name in names:
-            lock = _opened(Path(tempfile.gettempdir(), f"gpu-{name}.lock"))
+            lock = _opened(Path(tempfile.gettempdir(), f"gpu-{name.replace('/', '-')}.lock"))
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 held[name] = lock
@@ -80,6 +80,10 @@ def _opened(path: Path) -> int:
                 f"{path} is another user's and cannot be read, so whether the GPU is free is not known: let it be made "
                 "readable (chmod a+r), or choose GPUs with CUDA_VISIBLE_DEVICES"
             ) from None
+        except FileNotFoundError:
+            raise
+        except OSError as error:  # a link, which may lead to any file, or a socket
+            raise InputError(f"{path}, the lock of a GPU, is not a plain file ({error.strerror}): remove it") from error
     # only now: what another user made may be opened there, but not with O_CREAT
     lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     os.fchmod(lock, 0o644)  # whatever the umask

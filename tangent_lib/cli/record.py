@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from tangent_lib.cli.options import Given, Place, given_parameters
 from tangent_lib.cli.workflow_config import SECTIONS, SEEDS
 from tangent_lib.modes import MINIATURES, PARAMETERS
-from tangent_lib.runtime.disk import write_whole
+from tangent_lib.runtime.disk import check_place, write_whole
 from tangent_lib.runtime.errors import InputError
 from tangent_lib.runtime.words import words
 
@@ -36,6 +36,8 @@ def record(
     if twice := sorted(options.keys() & others.keys()):
         raise InputError(f"{twice[0]} is given twice, as --{twice[0]} and as -p {twice[0]}: give it once")
     given = {"seeds": ",".join(map(str, SEEDS)), **options, **others}
+    if receipt:
+        check_place(receipt)
     from tangent_lib.experiment import Experiment
     from tangent_lib.experiments.materials import Materials
     from tangent_lib.parameters import check_parameters
@@ -64,6 +66,7 @@ def update_record(run: Experiment, sections: Sequence[str]) -> None:
     from tangent_lib.experiments.records import read_recorded, recorded_path, typed_record
 
     path, before = recorded_path(run.parameters.model), read_recorded(run)
+    check_place(path)
     if before is None and path.is_file() and run.parameters.model not in MINIATURES:  # a miniature can be recorded anew
         raise InputError(
             f"{path} holds results of another configuration (weights, data, protocol, pairs, points or checkpoints): "

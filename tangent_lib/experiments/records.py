@@ -21,7 +21,7 @@ from tangent_lib.kernels import SupportShares
 from tangent_lib.miniature import read_card
 from tangent_lib.modes import MINIATURES, MODES
 from tangent_lib.runtime.disk import ROOT
-from tangent_lib.runtime.errors import InputError
+from tangent_lib.runtime.errors import InputError, first_fault, first_line
 
 BOX = (0.2, 0.4, 0.6, 0.8, 1.0)  # alpha_1 = alpha_2 at which xi is recorded, in the box where alpha is searched
 RECORDED = ROOT / "book" / "recorded"
@@ -170,7 +170,10 @@ def recorded_path(model: str) -> Path:
 def read_record(model: str) -> Record | None:
     """The record of a model, whatever its configuration; None where there is none."""
     path = recorded_path(model)
-    return typed_record(json.loads(path.read_text())) if path.is_file() else None
+    try:
+        return typed_record(json.loads(path.read_bytes())) if path.is_file() else None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"'{path}' cannot be used ({first_line(error)}): restore it with git checkout") from error
 
 
 def typed_record(values: dict) -> Record:
@@ -179,11 +182,9 @@ def typed_record(values: dict) -> Record:
     named = lambda grid: {name(key): value for key, value in grid.items()}
     grids = {mode: {pair: named(grid) for pair, grid in each.items()} for mode, each in values.get("xi_grids", {}).items()}
     try:
-        return TypeAdapter(Record).validate_python({**values, "xi_grids": grids})
+        return TypeAdapter(Record).validate_json(json.dumps({**values, "xi_grids": grids}), strict=True)  # true is not 1
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(f"a recorded file is damaged at {place} ({first['msg']}): restore it with git checkout") from error
+        raise InputError(f"a recorded file is damaged at {first_fault(error)}: restore it with git checkout") from error
 
 
 def read_recorded(run: Experiment) -> Record | None:

@@ -28,7 +28,7 @@ from torch import nn
 from tangent_lib import miniature
 from tangent_lib.linearization import functional, value_and_tangent
 from tangent_lib.modes import MINIATURES
-from tangent_lib.runtime.errors import InputError, first_line, unknown
+from tangent_lib.runtime.errors import InputError, first_fault, first_line, unknown
 from tangent_lib.runtime.private_doors import add_pretrained_tag
 
 SHOWN = (*MINIATURES, "ViT-B-32", "ViT-B-16", "ViT-L-14", "convnext_base")
@@ -119,16 +119,15 @@ def _read(path: Path) -> OwnModel:
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is a folder, a pipe or a device")
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_bytes())  # with or without a mark of the order of bytes
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"model {str(path)!r} is not a readable JSON file: {first_line(error)}") from error
     if not isinstance(content, dict) or "model_cfg" not in content:
         content = {"model_cfg": content}
     try:
         own = OwnModel.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"model '{path}': {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise InputError(f"model '{path}': {first_fault(error)}") from error
     missing = {"embed_dim", "vision_cfg", "text_cfg"} - own.model_cfg.keys()
     if missing:
         raise InputError(

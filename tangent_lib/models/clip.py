@@ -6,6 +6,7 @@ Everything here treats the miniature as any other open_clip model; ``architectur
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,7 +104,7 @@ def find_weights(name: str, pretrained: str) -> str:
                 f"or one of {', '.join(['none', *tags])}"
             )
     if pretrained != "none" and pretrained not in tags:
-        if not pretrained.strip() or not (Path(pretrained).suffix or Path(pretrained).exists()):
+        if not pretrained.strip() or not (Path(pretrained).suffix or os.path.exists(pretrained)):
             raise unknown("pretrained", pretrained, ["auto", "none", *tags], f"Or a file: {', '.join(weights.SUFFIXES)}.")
         weights.check_file(Path(pretrained))
     return pretrained

@@ -19,6 +19,7 @@ import torch
 # The largest model here takes 150,000 operations with its optimiser: many more are meant to use up memory, or the time.
 MOST_OPERATIONS = 500_000
 MOST_TUPLES = 50_000  # within each other, 100,000 overflow the stack once they are compared
+MOST_CLASSES, LONGEST_NAME = 5_000, 1_000  # of a class or a tensor: a pickle can name one text very often
 TUPLES = {"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET"}
 REFUSED_OPERATIONS = {"EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "PERSID"}  # would reach past ``find_class``
 MEMO = {"PUT", "BINPUT", "LONG_BINPUT"}
@@ -67,7 +68,7 @@ class Storage(NamedTuple):
     dtype: torch.dtype
     numel: int
     key: str
-    data: bytes | None = None
+    data: bytes | memoryview | None = None
 
 
 class TensorRecord:
@@ -119,10 +120,17 @@ class Unpickler(pickle.Unpickler):
         super().__init__(stream)
         self.admitted = admitted
         self.storages: dict[str, Storage] = {}
+        self.classes: dict[str, type] = {}
 
     def find_class(self, module: str, name: str) -> object:
-        path = (module, name)
-        return self.admitted[path] if path in self.admitted else type("InertObject", (InertObject,), {"path": ".".join(path)})
+        if (module, name) in self.admitted:
+            return self.admitted[module, name]
+        if len(module) + len(name) > LONGEST_NAME or len(self.classes) > MOST_CLASSES:
+            raise pickle.UnpicklingError("more classes, or longer names of them, than any checkpoint needs")
+        path = f"{module}.{name}"
+        if path not in self.classes:
+            self.classes[path] = type("InertObject", (InertObject,), {"path": path})
+        return self.classes[path]
 
     def persistent_load(self, key: object) -> object:
         match key:

@@ -19,11 +19,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tangent_lib.models.inert import ADMITTED, InertObject, Storage, TensorRecord, read_pickle
+from tangent_lib.models.inert import ADMITTED, LONGEST_NAME, InertObject, Storage, TensorRecord, read_pickle
 from tangent_lib.runtime.errors import InputError, first_line
 
 LEGACY = 0x1950A86A20F9469CFC6C  # what torch.save wrote first, before torch 1.6
-MOST_MODULES, LONGEST_NAME = 20_000, 1_000
+MOST_MODULES = 20_000
 LARGEST_PICKLE = 64 * 2**20  # bytes; in an archive the pickle holds no numbers, and takes less than one
 WAY_OUT = (
     "Nothing of it was run or taken. Fetch it anew. If it stays so, open it on a machine where foreign code can do no harm, "
@@ -38,7 +38,8 @@ FOREIGN = {  # how files begin that are often taken for checkpoints
     b"\x1f\x8b": "it is compressed with gzip: unpack it first",
 }
 
-Numbers = Callable[[Storage], bytes]
+PARTS = (dict, list, tuple, InertObject)  # what weights may be filed in
+Numbers = Callable[[Storage], bytes | memoryview]
 
 
 class SeveralWeights(ValueError):
@@ -115,23 +116,24 @@ def _from_archive(file: io.BufferedIOBase, size: int) -> dict[str, Tensor]:
         if len(roots) != 1:
             raise ValueError("a zip archive, but not one of torch.save")
         (root,) = roots
-        if f"{root}byteorder" in entries and archive.read(f"{root}byteorder") != b"little":
-            raise ValueError("numbers in big-endian order")
-        if entries[f"{root}data.pkl"].file_size > LARGEST_PICKLE:
-            raise ValueError("a pickle larger than any model needs")
 
-        def stored(entry: zipfile.ZipInfo) -> bytes:
+        def stored(entry: zipfile.ZipInfo, largest: int) -> bytes:
             if entry.compress_type != zipfile.ZIP_STORED:  # only the code of TorchScript is, which is not read here
                 raise ValueError("compressed entries, which torch does not write")
+            if entry.file_size > largest:
+                raise ValueError(f"an entry '{entry.filename[:60]}' larger than any model needs")
             return archive.read(entry)
 
-        found, _ = read_pickle(io.BytesIO(stored(entries[f"{root}data.pkl"])))
+        order = entries.get(f"{root}byteorder")
+        if order and stored(order, len("little")) != b"little":
+            raise ValueError("numbers in big-endian order")
+        found, _ = read_pickle(io.BytesIO(stored(entries[f"{root}data.pkl"], LARGEST_PICKLE)))
 
-        def numbers(storage: Storage) -> bytes:
+        def numbers(storage: Storage) -> bytes | memoryview:
             entry = entries.get(f"{root}data/{storage.key}")
             if entry is None or entry.file_size != storage.numel * storage.dtype.itemsize:
                 raise ValueError(f"storage {storage.key[:20]} is missing or of another size")
-            return stored(entry)
+            return stored(entry, size)
 
         return _tensors(found, numbers, size)
 
@@ -145,8 +147,11 @@ def _from_pickle(file: io.BufferedIOBase, size: int) -> dict[str, Tensor]:
     return _tensors(found, _own_numbers, size)
 
 
-def _legacy(stream: io.BufferedIOBase) -> tuple[object, Numbers]:
-    """The rest of the older form: version, system, the object, the keys of its storages, then each one's numbers."""
+def _legacy(stream: io.BufferedIOBase, whole: memoryview | None = None) -> tuple[object, Numbers]:
+    """The rest of the older form: version, system, the object, the keys of its storages, then each one's numbers.
+
+    Where the whole stream is in memory, the numbers are parts of it, not copies.
+    """
     read_pickle(stream)
     system, _ = read_pickle(stream)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
@@ -161,12 +166,13 @@ def _legacy(stream: io.BufferedIOBase) -> tuple[object, Numbers]:
         places[key] = (stream.tell(), count)
         stream.seek(count * storages[key].dtype.itemsize, io.SEEK_CUR)
 
-    def numbers(storage: Storage) -> bytes:
+    def numbers(storage: Storage) -> bytes | memoryview:
         place, count = places[storage.key]
         if count != storage.numel:
             raise ValueError(f"storage {storage.key[:20]} is of another size")
+        length = count * storage.dtype.itemsize
         stream.seek(place)
-        return stream.read(count * storage.dtype.itemsize)
+        return stream.read(length) if whole is None else whole[place : place + length]
 
     return found, numbers
 
@@ -179,7 +185,7 @@ class Nested:
             raise pickle.UnpicklingError("a storage that is not made of bytes")
         stream = io.BytesIO(data)
         magic, _ = read_pickle(stream)
-        storage, numbers = _legacy(stream)
+        storage, numbers = _legacy(stream, memoryview(data))
         if magic != LEGACY or not isinstance(storage, Storage):
             raise pickle.UnpicklingError("a storage that is something else")
         return storage._replace(data=numbers(storage))
@@ -188,7 +194,7 @@ class Nested:
         raise pickle.UnpicklingError("a storage with a state of its own")
 
 
-def _own_numbers(storage: Storage) -> bytes:
+def _own_numbers(storage: Storage) -> bytes | memoryview:
     if storage.data is None:
         raise ValueError("a storage without numbers")
     return storage.data
@@ -222,17 +228,17 @@ def _weights(found: object) -> dict[str, TensorRecord]:
         if tensors := _named(value):
             sets.append((place, tensors))
         if isinstance(value, dict) and not all(map(_is_tensor, value.values())):
-            queue += [(f"{place}.{key}".lstrip(".") if isinstance(key, str) else place, each) for key, each in value.items()]
+            queue += [(_below(place, key), each) for key, each in value.items() if isinstance(each, PARTS)]
         elif isinstance(value, list | tuple):
-            queue += [(place, each) for each in value]
+            queue += [(place, each) for each in value if isinstance(each, PARTS)]
             averages += [place] * any(map(_is_tensor, value))
         elif isinstance(value, InertObject) and not tensors:
             queue.append((place, value.state))
     if not sets:
         raise ValueError("no tensors by name in it: neither a state dict nor a whole module")
     chosen, largest = max(sets, key=lambda each: sum(map(_is_tensor, each[1].values())))
-    records = {_checked(name): _tensor_record(name, value) for name, value in largest.items()}
-    bare = unwrapped(records)
+    records = {name: _tensor_record(name, value) for name, value in largest.items()}
+    bare = without_prefix(unwrapped(records))
     average = lambda place: (match := AVERAGE.search(place)) and not chosen.startswith(place[: match.end()])
     rivals = [place for place, each in sets if each is not largest and (average(place) or _differ(each, bare))]
     rivals += filter(average, averages)
@@ -241,9 +247,14 @@ def _weights(found: object) -> dict[str, TensorRecord]:
     return records
 
 
+def _below(place: str, key: object) -> str:
+    """Where a part of a dict is filed."""
+    return _checked(f"{place}.{key}".lstrip(".")) if isinstance(key, str) else place
+
+
 def _differ(one: dict, other: dict) -> bool:
-    """Whether two sets have weights of the same names that are not the same part of the same storage."""
-    one = unwrapped(one)
+    """Whether two sets have weights of the same names, whatever all begin with, that are not one part of one storage."""
+    one = without_prefix(unwrapped(one))
     both = [(one[name], other[name]) for name in one.keys() & other.keys()]
     return any(vars(a) != vars(b) for a, b in both if _is_tensor(a))
 
@@ -266,7 +277,7 @@ def _is_script(value: InertObject) -> bool:
 def _named(value: object) -> dict:
     """The tensors of a dict or of a tree of modules, with whatever else stands where tensors should."""
     if isinstance(value, dict) and any(isinstance(name, str) and _is_tensor(each) for name, each in value.items()):
-        return value
+        return {_checked(name): each for name, each in value.items()}
     tensors, modules, visited = {}, [("", value)] if _is_module(value) else [], 0
     while modules:
         prefix, module = modules.pop()
@@ -279,7 +290,7 @@ def _named(value: object) -> dict:
             if _is_module(part):
                 modules.append((f"{prefix}{name}.", part))
             elif _is_tensor(part) or not (script or part is None):
-                tensors[prefix + name] = part
+                tensors[_checked(prefix + name)] = part
     return tensors
 
 
@@ -298,9 +309,22 @@ def unwrapped(tensors: Mapping) -> dict:
     return found
 
 
+def without_prefix(tensors: Mapping) -> dict:
+    """Weights by their names without the words that all of them begin with.
+
+    Example:
+        >>> without_prefix({"clip.model.proj": 1, "clip.model.visual.proj": 2})
+        {'proj': 1, 'visual.proj': 2}
+    """
+    found = dict(tensors)
+    while all("." in name for name in found) and len({name.partition(".")[0] for name in found}) == 1:
+        found = {name.partition(".")[2]: value for name, value in found.items()}
+    return found
+
+
 def _checked(name: object) -> str:
     if not isinstance(name, str) or len(name) > LONGEST_NAME:
-        raise ValueError("a tensor whose name is no name")
+        raise ValueError("a name that is no name, or longer than any of a tensor")
     return name
 
 

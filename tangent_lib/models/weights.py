@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from tangent_lib.models.tensors import LARGEST_PICKLE, check_form, read_tensors
+from tangent_lib.models.tensors import LARGEST_PICKLE, check_form, read_tensors, without_prefix
 from tangent_lib.runtime.errors import InputError, first_line
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -21,7 +22,7 @@ def check_file(path: Path) -> None:
     Raises:
         InputError: naming the forms that are.
     """
-    if path.suffix.lower() not in SUFFIXES and not path.is_dir():
+    if path.suffix.lower() not in SUFFIXES and not os.path.isdir(path):
         raise InputError(
             f"pretrained {str(path)!r}: weights are read from {', '.join(SUFFIXES)} alone. Save the model's state_dict() as "
             "one of these, with safetensors.torch.save_file or torch.save"
@@ -45,9 +46,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         >>> read_weights(path)
         {'proj': tensor([1., 1.]), 'visual.proj': tensor([1.])}
     """
-    state = read_tensors(path)
-    while all("." in name for name in state) and len({name.split(".")[0] for name in state}) == 1:
-        state = {name.partition(".")[2]: value for name, value in state.items()}
+    state = without_prefix(read_tensors(path))
     return {k: v for k, v in state.items() if k not in OPENAI_REMARKS and k.split(".")[-1] != "attn_mask"}
 
 
@@ -67,7 +66,7 @@ def check_fit(state: dict[str, Tensor], model: nn.Module, path: Path) -> None:
     if missing or extra or shapes:
         raise InputError(
             f"{str(path)!r} holds weights of another architecture: missing {missing[:3]}, not known "
-            f"{extra[:3]}, other shapes {sorted(shapes)[:3]}. Name the model that they belong to with -p model."
+            f"{extra[:3]}, other shapes {sorted(shapes)[:3]}. {_way_out(state, wanted)}"
         )
     unlike = [k for k, v in wanted.items() if v.is_floating_point() and not state[k].is_floating_point()]
     if unlike:
@@ -76,6 +75,20 @@ def check_fit(state: dict[str, Tensor], model: nn.Module, path: Path) -> None:
             f"{str(path)!r} holds {kind} in place of real numbers for {len(unlike)} weights, such as {unlike[0]}: they may "
             "be quantised, with scales elsewhere. Save them as float32, float16 or bfloat16"
         )
+
+
+def _way_out(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
+    """What helps where names do not fit: the model's weights may lie among others, or under other names."""
+    first, shapes = next(iter(wanted)), {name: value.shape for name, value in state.items()}
+    starts = {name.removesuffix(first) for name in state if name.endswith(f".{first}")} | {""}
+    whole = sorted(start for start in starts if all(shapes.get(start + name) == wanted[name].shape for name in wanted))
+    if whole:
+        beside = [name for name in state if not name.startswith(whole[0]) or name.removeprefix(whole[0]) not in wanted]
+        all_there = " and ".join(f"under '{start}'" if start else "by these names" for start in whole)
+        return f"All weights are there {all_there}, beside others, such as {beside[:3]}: save them alone, by their own names"
+    if any(name.startswith(("vision_model.", "text_model.")) for name in state):
+        return "These are names of transformers: save the state_dict() of the same model in open_clip, by its names"
+    return "Name the model that they belong to with -p model, or save the state_dict() of the open_clip model alone"
 
 
 def says_quick_gelu(path: Path, named: bool) -> bool:

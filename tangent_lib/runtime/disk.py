@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from typing import BinaryIO
 from tangent_lib.runtime.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
-LONGEST = 255  # bytes of a name, on any common disk
+LONGEST, LONGEST_PATH = 255, 4000  # bytes of a name and of a path, on any common disk
 VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 _UNFINISHED = ".unfinished"
 
@@ -43,8 +44,7 @@ def given_path(name: str, value: object) -> Path:
     text, found = os.path.expanduser(value), ROOT
     if text.startswith("~"):
         raise InputError(f"{name} '{value}': there is no such home; write it out, or ./~ for a folder of that name")
-    parts = Path(text).parts
-    if not text.strip() or not text.isprintable() or any(len(os.fsencode(part)) > LONGEST for part in parts):
+    if not text.strip() or not text.isprintable() or _too_long(text):
         raise InputError(f"{name} '{value}' is not a path: name a file or folder, relative to {ROOT} or absolute")
     if re.match(r"\w+://", text):
         raise InputError(f"{name} '{value}' is an address: name a file or folder of this machine, such as a mounted one")
@@ -54,13 +54,19 @@ def given_path(name: str, value: object) -> Path:
             raise InputError(f"{name} '{value}': the variable {variable[0]} is not set; set it, or write the path out")
         return os.path.expanduser(os.environ[variable[1] or variable[2]])
 
-    for part in parts:  # a folder that has a $ in its name, and is there, is meant
+    for part in Path(text).parts:  # a folder that has a $ in its name, and is there, is meant
         found /= part if os.path.exists(found / part) else VARIABLE.sub(fill, part)
+    if _too_long(found):  # once variables are filled in
+        raise InputError(f"{name} '{value}' is not a path: what its variables hold is too long")
     if "${" in str(found) and not os.path.exists(found):
         raise InputError(f"{name} '{value}': a variable is written ${{NAME}}; close the brace, or write the path out")
     if ROOT.is_relative_to(os.path.realpath(found)):
         raise InputError(f"{name} '{value}' is the repository itself, or holds it: name a folder in it, or elsewhere")
     return found
+
+
+def _too_long(path: str | Path) -> bool:
+    return len(os.fsencode(path)) > LONGEST_PATH or any(len(os.fsencode(part)) > LONGEST for part in Path(path).parts)
 
 
 class DiskFull(InputError):
@@ -168,6 +174,24 @@ def files_of_unfinished(path: Path) -> Path:
         'cars/.0a1b.files'
     """
     return path.with_suffix(".files")
+
+
+def check_place(path: Path) -> None:
+    """Refuse, before any work, a file that cannot be written where it is to lie; it is tried, and nothing is left there.
+
+    Example:
+        >>> check_place(Path("/dev/null/receipt.json"))
+        Traceback (most recent call last):
+        tangent_lib.runtime.errors.InputError: '/dev/null/receipt.json' cannot be written (Not a directory): name ...
+    """
+    folder = next(each for each in path.absolute().parents if os.path.lexists(each))
+    try:
+        if path.exists() and not path.is_file():  # it would be replaced
+            raise OSError("it is a folder, a pipe or a device")
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be written ({error.strerror or error}): name a file elsewhere") from error
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -10,6 +10,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class InputError(ValueError):
@@ -68,6 +72,21 @@ def first_line(error: BaseException) -> str:
     """
     line = str(error).strip().split("\n")[0][:200] or type(error).__name__
     return "".join(letter if letter.isprintable() else " " for letter in line)
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that pydantic finds wrong, with its place.
+
+    Example:
+        >>> from pydantic import TypeAdapter, ValidationError
+        >>> try:
+        ...     TypeAdapter(dict[str, list[int]]).validate_python({"seeds": [0, "one"]})
+        ... except ValidationError as error:
+        ...     print(first_fault(error))
+        seeds.1: Input should be a valid integer, unable to parse string as an integer
+    """
+    first = error.errors(include_url=False)[0]
+    return ": ".join([".".join(map(str, first["loc"])), first["msg"]]).removeprefix(": ")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 from tangent_lib import cli
 from tangent_lib.cli.app import app
 from tangent_lib.modes import PARAMETERS
+from tangent_lib.runtime.disk import ROOT
 from tangent_lib.runtime.errors import InputError
 
 GROUPS = {"data": ["list", "prepare", "verify"], "checkpoints": ["list", "import", "export"]}
@@ -215,3 +216,23 @@ def test_a_command_that_is_not_there_is_named(run, monkeypatch):
 def test_main_takes_the_words_of_the_process(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["tangent", "check", "-p", "seeds", "x"])
     assert cli.main() == 2 and "seeds 'x'" in capsys.readouterr().err
+
+
+# -- where it prints to ------------------------------------------------------------------------------------------------
+def test_a_reader_that_has_read_enough_ends_it_quietly():
+    command = f"{sys.executable} -m tangent_lib.cli data list; echo $? >&2"
+    with subprocess.Popen(
+        command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == "141\n"
+
+
+def test_letters_that_the_output_does_not_have_are_written_as_codes():
+    command = [sys.executable, "-m", "tangent_lib.cli", "finetune", "--task", "\u732b", "--training", "linear"]
+    given = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, capture_output=True, env=given, cwd=ROOT)
+    assert done.returncode == 2 and rb"unknown task '\u732b'" in done.stderr
+    printed = "import sys; from tangent_lib.cli import main; main(['data', 'list', 'Cars']); print(chr(0x732b))"
+    done = subprocess.run([sys.executable, "-c", printed], capture_output=True, env=given, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == rb"\u732b"

@@ -60,6 +60,19 @@ def test_the_page_names_every_family_and_option_and_no_other(capsys):
     assert set(re.findall(r"--[\w-]+", " ".join(re.findall(r"^\| `--.*?\|", page, re.MULTILINE)))) == options
 
 
+@pytest.mark.parametrize("damaged", [False, True], ids=["no folder", "a damaged record"])
+def test_an_import_that_cannot_be_is_refused_before_weights_are_fetched(publish, tmp_path, capsys, monkeypatch, damaged):
+    monkeypatch.setattr("tangent_lib.models.clip.load_clip", lambda *args: pytest.fail("loaded"))
+    place = tmp_path / "atlas" / "ViT-Mini-8" / "record.json"
+    if damaged:
+        place.parent.mkdir(parents=True)
+        place.write_text("{}")
+    origin = publish("atlas") if damaged else tmp_path / "nowhere"
+    assert main(["import", "atlas", *MINIATURE, "--from", str(origin), "--to", str(tmp_path)]) == 2
+    said = f"'{place}' is damaged: remove the folder and import again (family: Field required)"
+    assert (said if damaged else f"there is no folder '{origin}'") in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

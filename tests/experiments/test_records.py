@@ -29,6 +29,7 @@ from tangent_lib.experiments.records import (
 )
 from tangent_lib.modes import ATTENTION_MODES, MINIATURES, MODES
 from tangent_lib.parameters import check_parameters
+from tangent_lib.runtime.errors import InputError
 
 pytestmark = pytest.mark.slow
 
@@ -149,3 +150,17 @@ def test_summaries_are_of_the_modes_and_seeds_asked_for(short):
     assert {mode: list(by_seed) for mode, by_seed in found.items()} == {"non-linear": ["1", "0"], "post-hoc": ["1", "0"]}
     assert found["non-linear"]["1"] == summary(made, "non-linear", 1, negation=False)
     assert list(summaries(made, ("non-linear",), seeds=[0], negation=False)["non-linear"]) == ["0"]
+
+
+@pytest.mark.parametrize("seeds", [[True], ["1"], [1.5]])
+def test_what_is_no_seed_is_not_made_one(seeds):
+    values = json.loads(recorded_path("ViT-Mini-8").read_text())
+    with pytest.raises(InputError, match=r"damaged at seeds\.0: Input should be a valid int"):
+        typed_record({**values, "seeds": seeds})
+
+
+def test_a_recorded_file_that_is_no_json_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("tangent_lib.experiments.records.RECORDED", tmp_path)
+    (tmp_path / "ViT-B-16.json").write_text("{")
+    with pytest.raises(InputError, match=r"ViT-B-16.json' cannot be used \(Expecting property name.*git checkout"):
+        read_record("ViT-B-16")

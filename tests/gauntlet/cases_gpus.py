@@ -35,6 +35,11 @@ def taken(prepare: Callable[[Path], object], count: int = 1) -> Callable[[Path],
     return run
 
 
+def part_of_a_gpu(folder: Path) -> list[str]:
+    with patch.object(tempfile, "gettempdir", lambda: str(folder)):
+        return gpus.take(["MIG-GPU-a/0/1"], 1)
+
+
 def under_umask_077(folder: Path) -> object:
     before = os.umask(0o077)
     try:
@@ -59,5 +64,7 @@ CASES = [
     Case(KIND, "a lock made under umask 077", under_umask_077, right=(["0"], "0o644")),
     Case(KIND, "a lock that is there", taken(lambda lock: lock.touch(0o644)), right=(["0"], "0o644")),
     Case(KIND, "a lock of another user that is closed", of_another_user, refused="another user's and cannot be read"),
+    Case(KIND, "a lock that is a link", taken(lambda lock: lock.symlink_to("/etc/passwd")), refused="is not a plain file"),
+    Case(KIND, "a part of a GPU with slashes in its name", part_of_a_gpu, right=["MIG-GPU-a/0/1"]),
     Case(KIND, "more than there are", taken(lambda lock: None, 2), refused="a job wants 2 GPUs, but this machine has 1"),
 ]

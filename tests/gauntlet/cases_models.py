@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import tangent_lib as tl
+from tangent_lib.checkpoints.imported import open_imported
 from tangent_lib.models.clip import find_weights, load_clip
 from tangent_lib.models.tensors import read_tensors
 from tangent_lib.models.weights import read_weights
@@ -94,6 +95,11 @@ def given(write: Callable[[Path], object], name: str = "w.pt") -> Callable[[Path
     return run
 
 
+def damaged_record(folder: Path) -> None:
+    (folder / "record.json").write_text("{}")
+    open_imported(folder, clip())
+
+
 def text(content: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(content)
 
@@ -106,6 +112,12 @@ def listening(path: Path) -> None:
 def other_zip(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("notes/readme.txt", "hello")
+
+
+def zeros_for_the_order(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w/data.pkl", pickle.dumps({}))
+        archive.writestr("w/byteorder", bytes(10**7))
 
 
 def views_of_one_storage(folder: Path) -> bool:
@@ -211,6 +223,18 @@ CASES = [
     ),
     Case(
         WEIGHTS,
+        "a teacher under another prefix",
+        saved({"teacher": prefixed("backbone.", AVERAGED), "student": STATE}),
+        refused=SEVERAL,
+    ),
+    Case(
+        WEIGHTS,
+        "one set under two prefixes",
+        saved({"teacher": prefixed("backbone."), "student": STATE}),
+        right=True,
+    ),
+    Case(
+        WEIGHTS,
         "averages in a list",
         saved({"model": STATE, "ema": {"shadow_params": list(AVERAGED.values())}}),
         refused=SEVERAL,
@@ -273,6 +297,24 @@ CASES = [
     Case(
         HOSTILE, "tuples without end", given(text(b"\x80\x02})" + 90_000 * b"\x85" + b"Ns.")), refused="any checkpoint needs"
     ),
+    Case(
+        HOSTILE,
+        "a name of a million letters, 60 deep",
+        given(text(b"\x80\x02}X\x40\x42\x0f\0" + 10**6 * b"k" + b"q\0" + 59 * b"}h\0" + b"N" + 60 * b"s" + b".")),
+        refused=UNREAD + "longer than any of a tensor",
+    ),
+    Case(
+        HOSTILE,
+        "classes without end",
+        given(text(b"\x80\x02(" + b"".join(b"ca\n%d\n" % i for i in range(6000)) + b"l.")),
+        refused="any checkpoint needs",
+    ),
+    Case(
+        WEIGHTS,
+        "a loss beside the model",
+        miniature(lambda s: {**prefixed("clip.", s), "loss.weight": torch.ones(1)}),
+        refused=r"under 'clip\.', beside others, such as \['loss\.weight'\]",
+    ),
     Case(OTHER, "a pipe", given(os.mkfifo), refused="w.pt' is a pipe or a device, not a file"),
     Case(
         OTHER, "a device", given(lambda path: path.symlink_to("/dev/zero")), refused="w.pt' is a pipe or a device, not a file"
@@ -287,6 +329,15 @@ CASES = [
         lambda f: (os.mkfifo(f / "Own.json"), load_clip(str(f / "Own.json"))),
         refused="a pipe",
     ),
+    Case(
+        OTHER,
+        "a model's config of brackets alone",
+        lambda f: ((f / "Own.json").write_bytes(b"[" * 10**5), load_clip(str(f / "Own.json"))),
+        refused="Own.json' is not a readable JSON file: maximum recursion depth",
+    ),
+    Case(
+        OTHER, "a damaged record of imported checkpoints", damaged_record, refused=r"damaged: .*\(family: Field required\)$"
+    ),
     Case(OTHER, "zero bytes", given(text(b"")), refused=UNREAD + "it is empty"),
     Case(
         OTHER,
@@ -295,6 +346,7 @@ CASES = [
         refused="git lfs pull",
     ),
     Case(OTHER, "a web page", given(text(b"<!DOCTYPE html>\n<html>")), refused=UNREAD + "web page"),
+    Case(HOSTILE, "zeros for the order of bytes", given(zeros_for_the_order), refused=UNREAD + "compressed entries"),
     Case(OTHER, "another zip", given(other_zip), refused=UNREAD + "not one of torch.save"),
     Case(
         OTHER,

@@ -160,3 +160,17 @@ def test_trying_out_says_nothing_and_leaves_seed_and_warnings(write, caplog, rec
     assert not caplog.records and not recwarn.list and torch.equal(torch.get_rng_state(), before)
     logging.warning("heard")
     assert [record.message for record in caplog.records] == ["heard"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_config_with_a_mark_of_the_order_of_bytes_is_taken(tmp_path, encoding):
+    path = tmp_path / f"Own-{encoding}.json"
+    path.write_text(json.dumps(with_tower(VIT)), encoding=encoding)
+    assert find_model(str(path)) == f"Own-{encoding}"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"embed_dim": ' + "1" * 5000 + "}"], ids=["deep", "a long number"])
+def test_json_that_python_cannot_hold_is_refused(tmp_path, text):
+    (tmp_path / "Own-odd.json").write_text(text)
+    with pytest.raises(InputError, match=r"Own-odd.json' is not a readable JSON file: "):
+        find_model(str(tmp_path / "Own-odd.json"))

@@ -267,6 +267,20 @@ def test_nothing_that_a_pickle_does_outlives_it(path, trap):
     assert torch.equal(read_tensors(path)["weight"], net.weight)
 
 
+@pytest.mark.parametrize(
+    "names", [b"".join(b"ca\n%d\n" % i for i in range(6000)), b"ca\n" + b"k" * 1000 + b"\n"], ids=["many", "long"]
+)
+def test_classes_are_not_made_without_end(path, names):
+    path.write_bytes(b"\x80\x02(" + names + b"l.")
+    with pytest.raises(InputError, match="more classes, or longer names of them"):
+        read_tensors(path)
+
+
+def test_a_class_that_is_named_twice_is_made_once():
+    found, _ = inert.read_pickle(io.BytesIO(b"\x80\x02ca\nb\nca\nb\n\x86."))
+    assert found[0] is found[1] and found[0].path == "a.b"
+
+
 def test_no_module_is_imported(tmp_path, monkeypatch, trap, path):
     (tmp_path / "harmful_module.py").write_text(f"{touch(trap)}\nclass Net: pass\n")
     monkeypatch.syspath_prepend(tmp_path)

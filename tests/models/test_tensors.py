@@ -329,6 +329,12 @@ SEVERAL = {
     "ema distributed": {"model": WEIGHTS, "copy": {f"module.{name}": value for name, value in AVERAGED.items()}},
     "student and teacher": {"student": {"state_dict": WEIGHTS}, "teacher": {"state_dict": AVERAGED}},
     "momentum": {"model": WEIGHTS, "momentum": AVERAGED},
+    "teacher under a prefix": {"teacher": {f"backbone.{k}": v for k, v in AVERAGED.items()}, "student": WEIGHTS},
+    "student under one, too": {
+        "b": {f"net.{k}": v for k, v in AVERAGED.items()},
+        "a": {f"x.y.{k}": WEIGHTS[k] for k in WEIGHTS},
+    },
+    "a part under a prefix": {"model": WEIGHTS, "copy": {f"net.w{i}": torch.ones(2) for i in range(4)}},
 }
 
 
@@ -389,3 +395,8 @@ def test_names_in_a_refusal_are_printable(path):
     with pytest.raises(InputError) as caught:
         read_tensors(path)
     assert str(caught.value).isprintable()
+
+
+def test_long_texts_beside_the_weights_do_not_matter(path, save):
+    save({"model": WEIGHTS, "prompts": {"a photo " * 1000: 0.5}, "log": "x" * 5000}, path)
+    check(path, WEIGHTS)

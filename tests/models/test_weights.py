@@ -164,6 +164,29 @@ def test_weights_of_another_architecture_are_refused(tmp_path, state, random_cli
             load()
 
 
+OTHER_NAMES = {
+    "beside another": (
+        lambda s: {**{f"clip.{k}": v for k, v in s.items()}, "loss.weight": torch.ones(1)},
+        "under 'clip.', beside",
+    ),
+    "one more": (
+        lambda s: {**s, "more": torch.ones(1)},
+        r"there by these names, beside others, such as \['more'\]: save them",
+    ),
+    "transformers": (
+        lambda s: {"vision_model.w": torch.ones(1), "logit_scale": torch.ones(())},
+        "names of transformers: save",
+    ),
+    "another": (lambda s: {"proj": torch.ones(1)}, "with -p model, or save the state_dict"),
+}
+
+
+@pytest.mark.parametrize("change, said", OTHER_NAMES.values(), ids=OTHER_NAMES)
+def test_the_way_out_fits_the_names(tmp_path, state, random_clip, change, said):
+    with pytest.raises(InputError, match=said):
+        check_fit(change(state), random_clip.model, tmp_path / "w.pt")
+
+
 @pytest.mark.parametrize("name", ["weights.pkl", "weights.h5", "model.py"])
 def test_other_forms_are_refused_unread(tmp_path, name):
     (tmp_path / name).write_bytes(b"")

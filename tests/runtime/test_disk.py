@@ -17,6 +17,7 @@ from tangent_lib.runtime.disk import (
     ROOT,
     DiskFull,
     check_disk,
+    check_place,
     free_bytes,
     given_path,
     in_words,
@@ -83,6 +84,7 @@ def test_a_folder_with_a_dollar_sign_in_its_name_is_meant_where_it_is_there(monk
         ("file:///a", "store 'file:///a' is an address"),
         ("a" * 256, "is not a path"),
         ("a/" + "é" * 128, "is not a path"),
+        ("a/" * 2001, "is not a path"),
         ("/a/${NOWHERE", "close the brace"),
         ("$NOWHERE/a", "the variable \\$NOWHERE is not set"),
         ("/a/${NOWHERE}", "the variable \\${NOWHERE} is not set"),
@@ -100,7 +102,32 @@ def test_what_is_no_path_is_refused(monkeypatch, given, said):
         given_path("store", given)
 
 
+def test_a_variable_that_makes_a_path_too_long_is_refused(monkeypatch):
+    monkeypatch.setenv("LONG", "a" * 256)
+    with pytest.raises(InputError, match=r"store '\$LONG/b' is not a path: what its variables hold is too long"):
+        given_path("store", "$LONG/b")
+
+
 # -- files -------------------------------------------------------------------------------------------------------------
+def test_a_place_is_tried_and_left_as_it_was(tmp_path):
+    (tmp_path / "file").write_bytes(b"before")
+    for path in (tmp_path / "new" / "file", tmp_path / "file"):
+        check_place(path)
+    assert os.listdir(tmp_path) == ["file"] and (tmp_path / "file").read_bytes() == b"before"
+
+
+@pytest.mark.parametrize(
+    "path, said",
+    [("file/x", "Not a directory"), ("", "it is a folder"), ("pipe", "it is a folder, a pipe"), ("link/x", "No such file")],
+)
+def test_a_place_where_nothing_can_be_written_is_refused(tmp_path, path, said):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=rf"{tmp_path / path}' cannot be written \({said}.*\): name a file elsewhere"):
+        check_place(tmp_path / path)
+
+
 @pytest.mark.parametrize("before", [None, b"before"])
 def test_a_file_is_written_whole_and_nothing_is_left_beside_it(tmp_path, before):
     path = tmp_path / "file"
